@@ -1,0 +1,1 @@
+"""What every other room stands on: errors, findings, registries, the recipe, the run folder. Imports no torch."""
