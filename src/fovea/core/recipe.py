@@ -64,13 +64,10 @@ class TrainRecipe:
     epochs: int | None = setting(None, "passes over the training images; fitted to the budget when empty", low=1)
     batch_size: int = setting(32, "images in one step", low=1)
     batch_size_is: str = setting(
-        "total", "whether batch_size counts all devices or each one", choices=("total", "per_device")
+        "total", "total: of all devices together; per_device: of each, and lr is multiplied by the number of devices", choices=("total", "per_device")
     )
     optimizer: str = setting("adamw", "which optimiser")
     lr: float | None = setting(None, "peak learning rate; chosen per optimiser and strategy when empty", low=0)
-    base_batch_size: int = setting(
-        32, "the batch size that lr is meant for; lr scales linearly with the batch (per_device)", low=1
-    )
     momentum: float = setting(0.9, "momentum of SGD and RMSprop", low=0)
     nesterov: bool = setting(True, "Nesterov momentum for SGD")
     weight_decay: float = setting(0.02, "decay of weights, not of biases and normalisation", low=0)
