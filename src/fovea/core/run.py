@@ -154,10 +154,14 @@ class Run:
 
 
 def _number(text: str | None) -> Any:
-    try:
-        return float(text) if text not in (None, "") else None
-    except ValueError:
-        return text
+    if text in (None, ""):
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _ends_with_newline(path: Path) -> bool:
