@@ -1,0 +1,49 @@
+"""Options that several verbs share, and the reading of durations. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fovea.core.errors import RecipeError
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training (its --out).")]
+Plain = Annotated[bool, typer.Option("--plain", help="One line per epoch in place of the live display, for logs.")]
+
+_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
+
+
+def parse_duration_s(text: str) -> float:
+    """Return the seconds that `text` means: `90`, `60s`, `10m`, `1h30m`, `1.5h`.
+
+    Raises:
+        RecipeError: when it is not a duration above zero.
+
+    >>> parse_duration_s("1h30m")
+    5400.0
+    """
+    found = _DURATION.fullmatch(text.strip().lower().replace(" ", ""))
+    parts = found.groups() if found else (None,)
+    duration_s = sum(float(part) * unit_s for part, unit_s in zip(parts, _UNITS_S.values(), strict=False) if part)
+    if not duration_s:
+        raise RecipeError(f"{text!r} is not a duration", hint="write 60s, 10m, 1h30m or plain seconds")
+    return duration_s
+
+
+def format_duration(duration_s: float) -> str:
+    """Return a duration as a person reads it.
+
+    >>> format_duration(5400), format_duration(61.4), format_duration(3.21)
+    ('1 h 30 min', '1 min 1 s', '3.2 s')
+    """
+    if duration_s < 10:
+        return f"{duration_s:.1f} s"
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

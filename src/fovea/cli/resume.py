@@ -1,0 +1,21 @@
+"""`fovea resume`: continue an interrupted training, bit for bit."""
+
+from __future__ import annotations
+
+from fovea.cli.options import Plain, RunFolder
+from fovea.cli.progress import progress_shown
+
+
+def resume(run: RunFolder, plain: Plain = False) -> None:
+    """Continue the training in RUN where it stopped.
+
+    On CPU the result equals that of an uninterrupted training, bit for bit.
+    """
+    from fovea.core.run import Run
+    from fovea.workflows import training
+
+    budget_s = Run.open(run).recipe().train.budget_s
+    with progress_shown(plain=plain, budget_s=budget_s) as progress:
+        training.resume(run, console=progress)
+    print(f"run: {run}")
+    print(f"next: fovea evaluate {run}")
