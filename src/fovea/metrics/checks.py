@@ -18,11 +18,11 @@ def check_probabilities(probabilities: Array, classes: Sequence[str]) -> Array:
         raise ValueError(f"probabilities have shape {probabilities.shape}, expected (N, {len(classes)})")
     if len(probabilities) == 0:
         raise ValueError("there are no predictions to judge: probabilities have no rows")
-    bad: Array = ~np.isfinite(probabilities).all(axis=1)
-    if bad.any():
+    bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if len(bad):
         raise ValueError(
-            f"probabilities of {int(bad.sum())} of {len(bad)} images are NaN or infinite"
-            f" (first: row {int(bad.argmax())}); the network's weights or inputs are broken"
+            f"probabilities of {len(bad)} of {len(probabilities)} images are NaN or infinite"
+            f" (first: row {bad[0]}); the network's weights or inputs are broken"
         )
     low, high = float(probabilities.min()), float(probabilities.max())
     if low < 0 or high > 1 + 1e-6:
