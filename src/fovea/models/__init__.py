@@ -1,0 +1,1 @@
+"""Networks: one catalogue over timm and torchvision, their weights, their parts and the folder they are saved in."""

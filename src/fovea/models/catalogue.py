@@ -1,0 +1,340 @@
+"""One catalogue over timm and torchvision: from a name, a folder or a file to a network with the right classifier.
+
+A plain name means timm where timm has it, else torchvision; `torchvision/NAME` asks for torchvision's variant. The
+preprocessing that the weights were trained with, their BatchNorm statistics and constructor arguments such as
+`pad_type` come along. Reading files is `weights`' work, downloading is `hub`'s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torchvision
+from timm.models import PretrainedCfg
+from torch import nn
+
+from fovea.core.errors import ModelError, UnknownName
+from fovea.core.files import digest, plain
+from fovea.models import heads, hub
+from fovea.models.weights import StateDict, fit, read_config, read_state_dict, state_digest, weights_file
+
+Library = Literal["timm", "torchvision"]
+
+# The best accuracy per second on a CPU among the networks that timm's hub holds; 3.5 M parameters, 0.3 GMAC at 224 px.
+DEFAULT_NAME = "mobilenetv2_100.ra_in1k"
+_TORCHVISION = "torchvision/"
+# Their published weights come without the auxiliary classifiers' use in inference, and expect TensorFlow's scaling.
+_TORCHVISION_ARGS: dict[str, dict[str, Any]] = {
+    "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "transform_input": True, "init_weights": True},
+}
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+PRETRAINED_KEYS = frozenset(field.name for field in dataclasses.fields(PretrainedCfg))
+_SOURCE_KEYS = frozenset(("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A network ready to be trained, and everything needed to build it again.
+
+    Attributes:
+        model: in eval mode, with a classifier of the requested size.
+        architecture: the name without a tag, as `timm.create_model` or `torchvision.models.get_model` takes it.
+        model_args: constructor arguments that differ from the architecture's defaults.
+        pretrained_cfg: timm's description of input and preprocessing, plain values under timm's own keys.
+        library: where `architecture` is known.
+        source: where the weights came from, in words.
+        weights_digest: digest of the architecture, its arguments and all weights and statistics but the
+            classifier's: equal digests mean equal features.
+    """
+
+    model: nn.Module
+    architecture: str
+    model_args: dict[str, Any]
+    pretrained_cfg: dict[str, Any]
+    library: Library
+    source: str
+    weights_digest: str
+
+
+def create(
+    name: str | None,
+    *,
+    classes: int,
+    weights: str | None,
+    from_scratch: bool = False,
+    drop_rate: float = 0.0,
+    input_size: int | None = None,
+) -> Loaded:
+    """Build a network with `classes` outputs and load its weights.
+
+    Args:
+        name: a name from the catalogue, with or without timm's tag; None takes what the weights' folder names, or
+            else a default (`DEFAULT_NAME`; from scratch, `scratch_default`).
+        classes: outputs of the classifier. Where the weights bring a classifier of that size it is kept.
+        weights: None or "hub", a model folder (timm's format, also one that fovea saved), or a state-dict file.
+        from_scratch: random weights.
+        drop_rate: dropout before the classifier; torchvision's ResNets and ShuffleNets have none and stay without.
+        input_size: side in pixels; needed where a network is built for one size (vision transformers).
+
+    Raises:
+        UnknownName: neither timm nor torchvision knows the name.
+        ModelError: the weights cannot be found, read or fitted; the hint names a way out.
+
+    >>> create("resnet10t", classes=3, weights=None, from_scratch=True).model.num_classes
+    3
+    """
+    if from_scratch:
+        return _from_scratch(name, classes=classes, drop_rate=drop_rate, input_size=input_size)
+    if weights is None or weights == "hub":
+        return _from_hub(name or DEFAULT_NAME, classes=classes, drop_rate=drop_rate, input_size=input_size)
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        return _from_folder(path, name, classes=classes, drop_rate=drop_rate, input_size=input_size)
+    if not path.exists():
+        raise ModelError(f"no weights at {weights}", hint="pass a timm folder or a state-dict file to --weights")
+    if (path.parent / "config.json").is_file() and path == weights_file(path.parent):  # it knows pad_type and the like
+        return _from_folder(path.parent, name, classes=classes, drop_rate=drop_rate, input_size=input_size)
+    return _from_file(path, name, classes=classes, drop_rate=drop_rate, input_size=input_size)
+
+
+def resolve(name: str) -> tuple[Library, str, str]:
+    """Return (library, architecture, tag) of a name; the tag is empty where none was given.
+
+    Raises:
+        UnknownName: suggests the nearest known name.
+
+    >>> resolve("mobilenetv2_100.ra_in1k"), resolve("squeezenet1_0")[0]
+    (('timm', 'mobilenetv2_100', 'ra_in1k'), 'torchvision')
+    """
+    bare = name.removeprefix(_TORCHVISION)
+    if bare in torchvision_names() and (bare != name or not timm.is_model(bare)):
+        return "torchvision", bare, ""
+    architecture, _, tag = name.partition(".")
+    if "/" not in name and timm.is_model(architecture):
+        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+        if tag and tag not in tags:
+            raise UnknownName(f"weights of {architecture}", tag, tags)
+        return "timm", architecture, tag
+    raise UnknownName("network", name, names())
+
+
+def names() -> list[str]:
+    """Return every name of the catalogue: timm's with and without tags, torchvision's with and without prefix."""
+    torchvisions = torchvision_names()
+    prefixed = [_TORCHVISION + name for name in torchvisions]
+    return sorted({*timm.list_models(), *timm.list_pretrained(), *torchvisions, *prefixed})
+
+
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's classification networks."""
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def build(
+    library: Library,
+    architecture: str,
+    *,
+    classes: int,
+    model_args: dict[str, Any],
+    pretrained_cfg: dict[str, Any] | None = None,
+    drop_rate: float = 0.0,
+) -> nn.Module:
+    """Build a network with random weights, in eval mode.
+
+    Args:
+        pretrained_cfg: replaces timm's own description of the architecture's default weights.
+    """
+    try:
+        if library == "torchvision":
+            model = torchvision.models.get_model(architecture, weights=None, num_classes=classes, **model_args)
+            for module in model.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = drop_rate
+        else:
+            model = timm.create_model(
+                architecture,
+                pretrained=False,
+                num_classes=classes,
+                drop_rate=drop_rate,
+                pretrained_cfg=pretrained_cfg,
+                **model_args,
+            )
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"{library} cannot build {architecture} with {model_args or 'its defaults'}: {error}",
+            hint="check model_args and pretrained_cfg in config.json, or --set data.input_size",
+        ) from error
+    return model.eval()
+
+
+def classifier_names(model: nn.Module) -> tuple[str, ...]:
+    """Return the layers whose shape depends on the number of classes; distilled transformers have two."""
+    declared = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")
+    return tuple(declared) if isinstance(declared, (tuple, list)) else (heads.classifier_path(model),)
+
+
+def scratch_default(input_size: int) -> tuple[str, dict[str, Any]]:
+    """Return (architecture, model_args) of a network to train from random weights at this input size.
+
+    >>> scratch_default(224)
+    ('resnet18', {})
+    """
+    if input_size > 64:
+        return "resnet18", {}
+    return "resnet10t", {"stem_type": "", "stem_width": 16, "channels": [16, 32, 64, 128], "output_stride": 32}
+
+
+def _from_scratch(name: str | None, *, classes: int, drop_rate: float, input_size: int | None) -> Loaded:
+    model_args: dict[str, Any] = {}
+    if name is None:
+        name, model_args = scratch_default(input_size or 224)
+    library, architecture, _ = resolve(name)
+    config = _default_config(library, name, architecture) | {"crop_pct": 1.0}  # no weights that expect a crop
+    for key in ("tag", "test_crop_pct"):
+        config.pop(key, None)
+    model_args = _sized(config, _TORCHVISION_ARGS.get(architecture, {}) | model_args, library, input_size)
+    model = build(
+        library, architecture, classes=classes, model_args=model_args, pretrained_cfg=config, drop_rate=drop_rate
+    )
+    return _loaded(model, architecture, model_args, config, library=library, source="random weights")
+
+
+def _from_hub(name: str, *, classes: int, drop_rate: float, input_size: int | None) -> Loaded:
+    library, architecture, _ = resolve(name)
+    config = _default_config(library, name, architecture)
+    model_args = _sized(config, dict(_TORCHVISION_ARGS.get(architecture, {})), library, input_size)
+    if library == "timm":
+        model = hub.timm_pretrained(name, classes=classes, model_args=model_args, drop_rate=drop_rate).eval()
+    else:
+        address = torchvision.models.get_model_weights(architecture)["DEFAULT"].url
+        state = hub.torchvision_pretrained(architecture, address)
+        model = build(library, architecture, classes=classes, model_args=model_args, drop_rate=drop_rate)
+        _fit(model, state, source=address)
+    return _loaded(model, architecture, model_args, config, library=library, source=f"{library}'s hub, {name}")
+
+
+def _from_folder(folder: Path, name: str | None, *, classes: int, drop_rate: float, input_size: int | None) -> Loaded:
+    config = read_config(folder)
+    library: Library = "torchvision" if config.get("library") == "torchvision" else "timm"
+    architecture = str(config["architecture"])
+    _, known, own_tag = resolve(_TORCHVISION + architecture if library == "torchvision" else architecture)
+    described = _described(config) | {"architecture": known}
+    if name is not None:
+        _refuse_conflict(name, library, known, str(described.get("tag") or own_tag), folder)
+    model_args = _sized(described, dict(config.get("model_args") or {}), library, input_size)
+    state = read_state_dict(weights_file(folder))
+    model = build(library, known, classes=classes, model_args=model_args, pretrained_cfg=described, drop_rate=drop_rate)
+    _fit(model, state, source=str(folder))
+    return _loaded(model, known, model_args, described, library=library, source=str(folder))
+
+
+def _from_file(path: Path, name: str | None, *, classes: int, drop_rate: float, input_size: int | None) -> Loaded:
+    if name is None:
+        raise ModelError(
+            f"{path} does not say which network it belongs to", hint="name it, for example --model resnet18"
+        )
+    library, architecture, _ = resolve(name)
+    state = read_state_dict(path)
+    config = _default_config(library, name, architecture)
+    model_args = _sized(config, dict(_TORCHVISION_ARGS.get(architecture, {})), library, input_size)
+    model = build(
+        library, architecture, classes=classes, model_args=model_args, pretrained_cfg=config, drop_rate=drop_rate
+    )
+    _fit(model, state, source=str(path))
+    return _loaded(model, architecture, model_args, config, library=library, source=str(path))
+
+
+def _fit(model: nn.Module, state: StateDict, *, source: str) -> None:
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(_AUXILIARY)}
+    fit(model, state, classifiers=classifier_names(model), source=source)
+
+
+def _loaded(
+    model: nn.Module,
+    architecture: str,
+    model_args: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    library: Library,
+    source: str,
+) -> Loaded:
+    return Loaded(
+        model=model,
+        architecture=architecture,
+        model_args=model_args,
+        pretrained_cfg=config,
+        library=library,
+        source=source,
+        weights_digest=digest(
+            library,
+            architecture,
+            json.dumps(plain(model_args), sort_keys=True),
+            state_digest(model, without=classifier_names(model)),
+        ),
+    )
+
+
+def _refuse_conflict(name: str, library: Library, architecture: str, tag: str, folder: Path) -> None:
+    asked_library, asked, asked_tag = resolve(name)
+    if "/" not in name and asked == architecture:
+        asked_library = library  # a plain name that both libraries know
+    if (asked_library, asked) != (library, architecture) or (asked_tag and tag and asked_tag != tag):
+        own = f"{architecture}.{tag}" if tag else architecture
+        raise ModelError(
+            f"--model says {name}, but {folder} holds weights of {library}'s {own}",
+            hint="drop --model, the folder names its network",
+        )
+
+
+def _described(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the pretrained_cfg of a folder; older and torchvision-format folders keep its keys at the top level."""
+    inner = config.get("pretrained_cfg")
+    found = inner if isinstance(inner, dict) else config
+    known = {key: value for key, value in found.items() if key in PRETRAINED_KEYS - _SOURCE_KEYS}
+    return known | {"num_classes": config.get("num_classes", known.get("num_classes"))}
+
+
+def _default_config(library: Library, name: str, architecture: str) -> dict[str, Any]:
+    """Return what the library says about the input of its own weights."""
+    if library == "timm":
+        config = timm.get_pretrained_cfg(name) or PretrainedCfg()
+        known = config.to_dict(remove_source=True)
+        return {key: value for key, value in known.items() if key not in _SOURCE_KEYS} | {"architecture": architecture}
+    preset = torchvision.models.get_model_weights(architecture)["DEFAULT"].transforms()
+    crop, resize = preset.crop_size[0], preset.resize_size[0]
+    return {
+        "architecture": architecture,
+        "num_classes": 1000,
+        "input_size": [3, crop, crop],
+        "interpolation": preset.interpolation.value,
+        "crop_pct": crop / resize,
+        "mean": list(preset.mean),
+        "std": list(preset.std),
+    }
+
+
+def _sized(
+    config: dict[str, Any], model_args: dict[str, Any], library: Library, input_size: int | None
+) -> dict[str, Any]:
+    """Return model_args for another input size, and note it in `config`.
+
+    Only networks that are built for one size need an argument: timm's say so, torchvision's are the transformers.
+    """
+    native = int((config.get("input_size") or (3, 224, 224))[-1])
+    if input_size is None or input_size == native:
+        return model_args
+    config["input_size"] = [3, input_size, input_size]
+    config["pool_size"] = None  # belongs to the former size
+    for key in ("test_input_size", "test_pool_size"):
+        config.pop(key, None)
+    if library == "timm" and config.get("fixed_input_size"):
+        return {**model_args, "img_size": input_size}
+    if library == "torchvision" and str(config["architecture"]).startswith("vit_"):
+        return {**model_args, "image_size": input_size}
+    return model_args
