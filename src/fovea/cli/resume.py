@@ -12,9 +12,11 @@ def resume(run: RunFolder, plain: Plain = False) -> None:
     On CPU the result equals that of an uninterrupted training, bit for bit.
     """
     from fovea.core.run import Run
-    from fovea.workflows import training
 
     budget_s = Run.open(run).recipe().train.budget_s
+
+    from fovea.workflows import training
+
     with progress_shown(plain=plain, budget_s=budget_s) as progress:
         training.resume(run, console=progress)
     print(f"run: {run}")
