@@ -34,7 +34,10 @@ from PIL import (
 from fovea.core.errors import DataError
 
 MAX_PIXELS = 179_000_000
-SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .apng".split())
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
 """Endings, in lower case, of the files that `decode` reads; what decides in the end is the file's first bytes."""
 
 # The plugins' classes are called directly. `Image.open` would compare sizes with Pillow's global limit and warn or
@@ -151,7 +154,8 @@ def _binary(source: Path | str | bytes | Image.Image, name: str) -> Iterator[IO[
         yield io.BytesIO(source if isinstance(source, bytes) else b"")
         return
     try:
-        file = open(source, "rb")  # closed below; the errors of opening are told apart from those of decoding
+        # Closed below, outside this `try`: a failure to decode must not read as a failure to open.
+        file = open(source, "rb")  # noqa: SIM115
     except FileNotFoundError as error:
         raise DataError(f"no such file: {name}", hint="check the path") from error
     except IsADirectoryError as error:
