@@ -58,6 +58,7 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 lock: $(UV) ## pin the dependencies anew, by hash and without addresses
 	$(LOCK) --no-annotate --group pyproject.toml:bootstrap -o requirements-uv.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements.lock
+	$(LOCK) bench/peers.txt -o bench/peers.lock
 
 bench-env: $(BENCH_ENV)/.installed ## the peers that bench/ compares with, in an environment of their own
 
