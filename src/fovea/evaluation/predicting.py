@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from fovea.core.errors import DataError, ModelError
-from fovea.data.decoding import decode
+from fovea.data.decoding import MAX_PIXELS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -88,6 +88,7 @@ class Predictor:
         multilabel: whether each label stands alone (sigmoid) instead of excluding the others (softmax).
         threshold: a label is given where its probability reaches this, if `multilabel`.
         threads: how many decode ahead.
+        max_pixels: images that declare more are refused.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Predictor:
         multilabel: bool = False,
         threshold: float = 0.5,
         threads: int = 2,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         if batch < 1 or threads < 1:
             raise ValueError(f"batch is {batch} and threads {threads}; both must be at least 1")
@@ -111,6 +113,7 @@ class Predictor:
         self.batch = batch
         self.threshold = threshold if multilabel else None
         self.threads = threads
+        self.max_pixels = max_pixels
 
     def predict(self, image: Path | str | bytes | Image.Image | np.ndarray) -> Prediction:
         """Classify one image: a path, the bytes of a file, a Pillow image or an RGB array (H, W, 3).
@@ -181,7 +184,7 @@ class Predictor:
             return error
 
     def _pixels(self, image: Path | str | bytes | Image.Image | np.ndarray) -> Pixels:
-        return self.preprocess.pixels(decode(image, at_least=self.preprocess.at_least))
+        return self.preprocess.read(image, max_pixels=self.max_pixels)
 
     def _forward(self, pixels: torch.Tensor) -> Probabilities:
         """uint8 (B, S, S, 3) -> float64 (B, C). The softmax is in float64 so that rows sum to 1 in every digit."""
