@@ -1,0 +1,6 @@
+"""Random changes to training images: crops, flips, rotation and colour on pixels; mixup and cutmix on batches."""
+
+from fovea.data.augment.mixing import cutmix, mixup
+from fovea.data.augment.pixels import Augment
+
+__all__ = ["Augment", "cutmix", "mixup"]
