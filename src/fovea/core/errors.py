@@ -41,6 +41,10 @@ class RunError(FoveaError):
     """A run folder is missing, incomplete or damaged."""
 
 
+class Interrupted(FoveaError):
+    """The user asked to stop; everything is saved."""
+
+
 class MissingExtra(FoveaError):
     """An optional dependency is not installed."""
 

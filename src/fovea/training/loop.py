@@ -19,7 +19,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from fovea.core.errors import FoveaError
+from fovea.core.errors import Interrupted
 from fovea.core.progress import Progress
 from fovea.core.recipe import TrainRecipe
 from fovea.core.run import Run
@@ -49,10 +49,6 @@ class Scores:
     def better_than(self, other: Scores | None) -> bool:
         """Compare by accuracy, then by loss."""
         return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
-
-
-class Interrupted(FoveaError):
-    """The user asked to stop; everything is saved."""
 
 
 @dataclass

@@ -1,0 +1,307 @@
+"""The rungs of the climb: a linear head on frozen features, the last stages on cached activations, the whole network.
+
+Each rung takes a `Session`, trains `session.working` in place and returns its validation scores. Which rungs are
+climbed, and how far, is `climb`'s business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fovea.core.files import cache_root, digest
+from fovea.data.augment import Augment
+from fovea.data.preprocess import Preprocess
+from fovea.models.chain import Chain
+from fovea.models.fastforward import FastForward
+from fovea.models.heads import set_linear_head
+from fovea.training.activations import ActivationStore, extract
+from fovea.training.batches import ActivationBatches, Images, PixelBatches
+from fovea.training.head import LinearHead, fit_linear_head
+from fovea.training.loop import Job, Scores, fit
+from fovea.training.objective import build_objective, class_weights
+from fovea.training.optimisers import build_optimiser, parameter_groups, peak_lr
+from fovea.training.session import Session, SplitData
+
+VALIDATION_BATCH = 64
+
+
+def score_logits(logits: torch.Tensor, targets: torch.Tensor) -> Scores:
+    """Return mean log loss and accuracy; a multi-label row is right when every label is."""
+    if targets.ndim == 2:
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, targets.float())
+        return Scores(float(loss), float(((logits > 0) == (targets > 0.5)).all(1).float().mean()))
+    loss = nn.functional.cross_entropy(logits, targets.long())
+    return Scores(float(loss), float((logits.argmax(1) == targets).float().mean()))
+
+
+def validator(inputs: Callable[[np.ndarray], torch.Tensor], data: SplitData, session: Session) -> Any:
+    """Return a function that scores a module on `data`, or None when there is no such image.
+
+    Args:
+        inputs: what the module is fed for these row numbers.
+        data: the validation images.
+        session: gives device and precision.
+    """
+    if not len(data):
+        return None
+    targets = data.target_tensor(np.arange(len(data)))
+
+    def validate(module: nn.Module) -> Scores:
+        logits = []
+        with torch.inference_mode(), session.fabric.autocast():
+            for start in range(0, len(data), VALIDATION_BATCH):
+                rows = np.arange(start, min(start + VALIDATION_BATCH, len(data)))
+                logits.append(module(session.fabric.to_device(inputs(rows))).float().cpu())
+        return score_logits(torch.cat(logits), targets)
+
+    return validate
+
+
+def view_store(session: Session, *, unit: str, preprocess: Preprocess, backend: str, view: str) -> ActivationStore:
+    """Return the store of activations after `unit` for one view of the images."""
+    identity = [session.loaded.weights_digest, session.loaded.architecture, unit, repr(preprocess), backend, view]
+    return ActivationStore(cache_root() / "activations", identity=identity)
+
+
+def frozen_features(
+    session: Session,
+    data: SplitData,
+    *,
+    forward: FastForward,
+    preprocess: Preprocess,
+    label: str,
+    stop: Callable[[], bool],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (features (n, F) float32, row numbers (n,) they belong to) of the frozen network on plain views.
+
+    All images have a row unless `stop` ended it early.
+    """
+    store = view_store(session, unit="features", preprocess=preprocess, backend=forward.name, view="plain")
+    images = Images(data, preprocess=preprocess, settings=session.recipe.data)
+    extract(
+        store,
+        digests=data.digests,
+        pixels=lambda rows: preprocess.normalise(images.plain(rows)),
+        forward=forward,
+        dtype=np.float32,
+        advance=lambda done, total: session.progress.advance(label, done, total),
+        stop=stop,
+    )
+    rows = np.flatnonzero(store.has(data.digests))
+    features = store.gather([data.digests[row] for row in rows]) if len(rows) else np.empty((0, 0), np.float32)
+    return features, rows
+
+
+def fit_head(session: Session, features: np.ndarray, data: SplitData, *, limit_s: float) -> LinearHead:
+    """Fit the linear head to training features."""
+    classes = len(session.manifest.classes)
+    weights = None
+    kind = "balanced" if session.settings.sampler == "balanced" else session.settings.class_weights
+    if kind != "none" and data.targets.ndim == 1:
+        weights = class_weights(np.bincount(data.targets, minlength=classes), kind)[data.targets]
+    return fit_linear_head(
+        features,
+        data.targets,
+        classes=classes,
+        groups=data.groups,
+        row_weights=weights,
+        seed=session.recipe.seed,
+        limit_s=limit_s,
+    )
+
+
+def install_head(session: Session, head: LinearHead) -> None:
+    """Put a fitted head into the network."""
+    set_linear_head(session.working, weight=head.weight, bias=head.bias)
+
+
+def train_tail(
+    session: Session,
+    train: SplitData,
+    val: SplitData,
+    *,
+    chain: Chain,
+    cut: int,
+    views: int,
+    epochs: int,
+    forward: FastForward,
+    resume: bool,
+) -> Scores | None:
+    """Train the stages after unit `cut` on cached activations of `views` views of each image.
+
+    View 0 is the plain one; the others are random crops, flips and colours, drawn once.
+    """
+    preprocess = session.preprocess
+    unit = chain.units[cut - 1].name
+    augment = augmentation(session)
+
+    def filled(data: SplitData, view: int, label: str) -> ActivationStore:
+        images = Images(data, preprocess=preprocess, settings=session.recipe.data)
+        seed = digest(str(session.recipe.seed), str(view))
+        name = "plain" if view == 0 else repr((augment, seed))
+        store = view_store(session, unit=unit, preprocess=preprocess, backend=forward.name, view=name)
+
+        def pixels(rows: Any) -> torch.Tensor:
+            if view == 0:
+                return preprocess.normalise(images.plain(rows))
+            return preprocess.normalise(images.augmented(rows, augment=augment, seed=int(seed, 16) % 2**31))
+
+        extract(
+            store,
+            digests=data.digests,
+            pixels=pixels,
+            forward=forward,
+            advance=lambda done, total: session.progress.advance(label, done, total),
+            stop=session.stop,
+        )
+        return store
+
+    val_store = filled(val, 0, "activations for validation") if len(val) else None
+    stores = []
+    for view in range(views):
+        short_of_time = session.training_left_s() < 0 and stores
+        if session.stop() or short_of_time:
+            break
+        stores.append(filled(train, view, f"activations, view {view + 1}/{views}"))
+    complete = [store for store in stores if store.has(train.digests).all()]
+    if not complete:
+        return None
+    batches = ActivationBatches(
+        complete, train, settings=session.settings, seed=session.recipe.seed, fabric=session.fabric
+    )
+
+    def activations(rows: np.ndarray) -> torch.Tensor:
+        assert val_store is not None  # the validator exists only with validation images
+        return torch.from_numpy(val_store.gather([val.digests[row] for row in rows])).float()
+
+    suffix = chain.suffix(cut)
+    return _fit(
+        session,
+        rung="tail",
+        module=suffix,
+        stages=_suffix_stages(suffix, chain, cut),
+        batches=batches,
+        validate=validator(activations, val, session),
+        train=train,
+        epochs=epochs,
+        resume=resume,
+    )
+
+
+def train_network(
+    session: Session,
+    train: SplitData,
+    val: SplitData,
+    *,
+    rung: str,
+    stages: list[list[str]],
+    size: int,
+    epochs: int,
+    resume: bool,
+    lr: float | None = None,
+) -> Scores | None:
+    """Train the whole network on augmented pixels at `size` pixels; judged at the size of `session.preprocess`."""
+    images = Images(train, preprocess=session.preprocess, settings=session.recipe.data)
+    batches = PixelBatches(
+        images,
+        train,
+        size=size,
+        augment=augmentation(session) if session.recipe.data.augment else None,
+        settings=session.settings,
+        classes=len(session.manifest.classes),
+        seed=session.recipe.seed,
+        fabric=session.fabric,
+    )
+    judged = Images(val, preprocess=session.preprocess, settings=session.recipe.data)
+    for position, stage in enumerate(stages):
+        for name in stage:
+            frozen = position < session.settings.freeze_stages
+            session.working.get_parameter(name).requires_grad_(not frozen)
+    return _fit(
+        session,
+        rung=rung,
+        module=session.working,
+        stages=stages,
+        batches=batches,
+        validate=validator(lambda rows: session.preprocess.normalise(judged.plain(rows)), val, session),
+        train=train,
+        epochs=epochs,
+        resume=resume,
+        lr=lr,
+    )
+
+
+def augmentation(session: Session) -> Augment:
+    """Return the random changes that the recipe asks for."""
+    data = session.recipe.data
+    return Augment(
+        crop_scale=data.crop_scale,
+        hflip=data.hflip,
+        vflip=data.vflip,
+        color_jitter=data.color_jitter,
+        rotate=data.rotate,
+        interpolation=session.preprocess.interpolation,
+    )
+
+
+def _fit(
+    session: Session,
+    *,
+    rung: str,
+    module: nn.Module,
+    stages: list[list[str]],
+    batches: Any,
+    validate: Any,
+    train: SplitData,
+    epochs: int,
+    resume: bool,
+    lr: float | None = None,
+) -> Scores | None:
+    """Run the loop on `module` with the recipe's optimiser and loss; return the best validation scores."""
+    settings = session.settings
+    peak = peak_lr(
+        settings, default=lr, from_scratch=session.recipe.model.from_scratch, devices=session.fabric.world_size
+    )
+    groups = parameter_groups(
+        module, stages, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
+    )
+    counts = np.bincount(train.targets, minlength=len(session.manifest.classes))
+    if train.targets.ndim == 2:
+        counts = train.targets.sum(0)
+    job = Job(
+        rung=rung,
+        module=module,
+        optimiser=build_optimiser(groups, lr=peak, settings=settings),
+        lr=peak,
+        batches=batches,
+        objective=build_objective(settings, counts=counts, multilabel=session.multilabel),
+        validate=validate,
+        settings=settings,
+        epochs=epochs,
+        seed=session.recipe.seed,
+        reserve_s=session.reserve_s,
+        frozen_bn=session.frozen_bn,
+        compile=session.decide("compile", lambda: settings.compile == "on"),
+    )
+    session.run.event("rung_started", rung=rung, epochs=epochs, lr=peak, parameters=_trainable(module))
+    ended = fit(
+        job,
+        fabric=session.fabric,
+        run=session.run,
+        clock=session.clock,
+        progress=session.progress,
+        stop=session.stop,
+        resume=resume,
+    )
+    return ended.best
+
+
+def _trainable(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

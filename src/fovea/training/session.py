@@ -1,0 +1,157 @@
+"""What the rungs of one training share: recipe, data, network, devices, clock, and the plan that is kept on disk.
+
+A choice that depends on measured time is made once, through `decide`, and written to plan.json before it is acted on;
+a resumed run reads it back. That is why a resumed run repeats an interrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from fovea.core.progress import Progress
+from fovea.core.recipe import Recipe, TrainRecipe
+from fovea.core.run import Run
+from fovea.data.manifest import Manifest
+from fovea.data.preprocess import Preprocess
+from fovea.models.catalogue import Loaded
+from fovea.training.loop import Clock
+
+PLAN = "plan.json"
+
+
+@dataclass
+class Session:
+    """One training on one machine.
+
+    Attributes:
+        recipe: the resolved settings.
+        manifest: the data, with its splits.
+        run: the run folder.
+        loaded: the network and where it comes from; trained in place.
+        preprocess: how an image becomes the network's input; a rung may choose another view of the image.
+        fabric: devices and precision.
+        clock: wall clock over all sessions of the run.
+        progress: shown to the user.
+        stop: whether the user asked to stop.
+        reserve_s: seconds that evaluation and report will need after training.
+        plan: choices and decisions so far, as in plan.json.
+    """
+
+    recipe: Recipe
+    manifest: Manifest
+    run: Run
+    loaded: Loaded
+    preprocess: Preprocess
+    fabric: Fabric
+    clock: Clock
+    progress: Progress
+    stop: Callable[[], bool]
+    reserve_s: float
+    plan: dict[str, Any] = field(default_factory=lambda: {"choices": [], "decisions": {}, "rungs": []})
+
+    @property
+    def settings(self) -> TrainRecipe:
+        """The recipe's train part."""
+        return self.recipe.train
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may have several classes."""
+        return self.manifest.multilabel
+
+    def training_left_s(self) -> float:
+        """Return the seconds that training may still take."""
+        return self.clock.left_s() - self.reserve_s
+
+    def decide(self, key: str, compute: Callable[[], Any]) -> Any:
+        """Return the decision named `key`, computing and recording it the first time.
+
+        On several devices the first one decides for all.
+        """
+        decisions = self.plan["decisions"]
+        if key not in decisions:
+            value = compute() if self.fabric.is_global_zero else None
+            decisions[key] = self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
+            self.save_plan()
+        return decisions[key]
+
+    def choose(self, what: str, why: str) -> None:
+        """Tell the user and the plan one choice and its reason; a resumed run does not repeat itself."""
+        choice = {"what": what, "why": why}
+        if choice not in self.plan["choices"]:
+            self.plan["choices"].append(choice)
+            self.save_plan()
+            if self.fabric.is_global_zero:
+                self.progress.say(f"{what}: {why}")
+
+    def finished(self, rung: str) -> dict[str, Any] | None:
+        """Return what the plan says of a rung that is done."""
+        return next((entry for entry in self.plan["rungs"] if entry["name"] == rung), None)
+
+    def finish(self, rung: str, **values: Any) -> dict[str, Any]:
+        """Record a rung as done and return its entry."""
+        entry = {"name": rung, "elapsed_s": round(self.clock.elapsed_s(), 2), **values}
+        self.plan["rungs"] = [old for old in self.plan["rungs"] if old["name"] != rung] + [entry]
+        self.save_plan()
+        return entry
+
+    def save_plan(self) -> None:
+        """Write plan.json."""
+        if self.fabric.is_global_zero:
+            self.run.write(PLAN, self.plan)
+
+    def with_preprocess(self, preprocess: Preprocess) -> None:
+        """Take another view of the images for everything that follows."""
+        self.preprocess = preprocess
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """The usable images of one split, as the rungs need them.
+
+    Attributes:
+        paths: absolute paths (N).
+        digests: content digests (N), what caches are addressed by.
+        targets: class ids (N,) or indicator rows (N, C).
+        groups: group names or None (N).
+    """
+
+    paths: list[Any]
+    digests: list[str]
+    targets: np.ndarray
+    groups: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, rows: np.ndarray) -> SplitData:
+        """Return the images at these row numbers."""
+        return replace(
+            self,
+            paths=[self.paths[row] for row in rows],
+            digests=[self.digests[row] for row in rows],
+            targets=self.targets[rows],
+            groups=[self.groups[row] for row in rows],
+        )
+
+    def target_tensor(self, rows: np.ndarray) -> torch.Tensor:
+        """Return the targets of these rows, (B,) int64 or (B, C) float32."""
+        targets = torch.as_tensor(self.targets[rows])
+        return targets.float() if targets.ndim == 2 else targets.long()
+
+
+def split_data(manifest: Manifest, split: str) -> SplitData:
+    """Gather the usable images of `split`."""
+    rows = manifest.usable(split)
+    return SplitData(
+        paths=manifest.paths(rows),
+        digests=rows["digest"].to_list(),
+        targets=manifest.targets(rows),
+        groups=rows["group"].to_list(),
+    )
