@@ -10,7 +10,7 @@ import pytest
 
 from fovea import __version__
 from fovea.cli import main, shell
-from fovea.core.errors import FoveaError
+from fovea.core.errors import FoveaError, Interrupted
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +27,7 @@ def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
     assert "LOADED []" in result.stdout
     for verb in ("inspect", "train", "resume", "evaluate", "predict"):
         assert f"\n  {verb} " in result.stdout
-    assert "...\n" not in result.stdout  # no summary is cut short
+    assert "...\n" not in result.stdout.partition("Commands:")[2]  # no summary is cut short
 
 
 def test_importing_fovea_loads_nothing_at_all() -> None:
@@ -101,6 +101,14 @@ def test_an_error_without_a_hint_prints_no_empty_hint(
     monkeypatch.setattr(shell, "app", raising(FoveaError("it broke")))
     assert main([]) == 2
     assert capsys.readouterr().err == "error: it broke\n"
+
+
+def test_a_training_stopped_by_the_user_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shell, "app", raising(Interrupted("stopped by the user", hint="fovea resume run")))
+    assert main([]) == 130
+    assert capsys.readouterr().err == "stopped: stopped by the user\nhint: fovea resume run\n"
 
 
 def test_a_fault_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

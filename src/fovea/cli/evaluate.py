@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fovea.cli.options import RunFolder
+from fovea.cli.outcome import print_report_path, print_scores
 
 
 def evaluate(
@@ -32,19 +32,5 @@ def evaluate(
     if as_json:
         print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    _print_table(result)
-    print(f"report: {run / 'report.html'}")
-
-
-def _print_table(result: Mapping[str, Any]) -> None:
-    """Print the numbers at the top level of the result, one a line; the nested ones are in the report."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for name, value in result.items():
-        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-            table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else str(value))
-    Console(highlight=False).print(table)
+    print_scores(result)
+    print_report_path(run)

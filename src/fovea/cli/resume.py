@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fovea.cli.options import Plain, RunFolder
+from fovea.cli.outcome import print_outcome
 from fovea.cli.progress import progress_shown
 
 
@@ -18,6 +19,5 @@ def resume(run: RunFolder, plain: Plain = False) -> None:
     from fovea.workflows import training
 
     with progress_shown(plain=plain, budget_s=budget_s) as progress:
-        training.resume(run, console=progress)
-    print(f"run: {run}")
-    print(f"next: fovea evaluate {run}")
+        resumed = training.resume(run, console=progress)
+    print_outcome(resumed)

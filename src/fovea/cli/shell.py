@@ -19,7 +19,9 @@ from fovea.cli.inspect import inspect
 from fovea.cli.predict import predict
 from fovea.cli.resume import resume
 from fovea.cli.train import train
-from fovea.core.errors import FoveaError
+from fovea.core.errors import FoveaError, Interrupted
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 app = typer.Typer(
     name="fovea",
@@ -68,10 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
     except FoveaError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error.message}", file=sys.stderr)
+        stopped = isinstance(error, Interrupted)
+        print(f"{'stopped' if stopped else 'error'}: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
-        return 2
+        return INTERRUPTED if stopped else 2
     except BrokenPipeError:
         sys.stdout = None  # type: ignore[assignment]  # the reader (head, less) has left: nothing remains to flush
         return 1

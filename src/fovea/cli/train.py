@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fovea.cli.options import Plain, parse_duration_s
+from fovea.cli.outcome import print_outcome
 from fovea.cli.progress import progress_shown
 
 
@@ -46,6 +48,7 @@ def train(
     fovea does the best that the budget, the data and this machine allow, and says what it chose and why. Ctrl-C ends
     it early with a usable model.
     """
+    started = time.monotonic()  # loading torch, below, counts as part of the budget
     from fovea.core.errors import RecipeError
     from fovea.core.recipe_io import build_recipe, dump_recipe, read_layer
 
@@ -68,9 +71,8 @@ def train(
         print(dump_recipe(training.resolve(settled.data.source, settled), comments=True), end="")
         return
     with progress_shown(plain=plain, budget_s=settled.train.budget_s) as progress:
-        run = training.train(settled.data.source, recipe=settled, out=out, console=progress)
-    print(f"run: {run.folder}")
-    print(f"next: fovea evaluate {run.folder}")
+        run = training.train(settled.data.source, recipe=settled, out=out, console=progress, started=started)
+    print_outcome(run)
 
 
 def _layer(flags: dict[str, Any]) -> dict[str, Any]:
