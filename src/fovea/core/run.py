@@ -12,7 +12,7 @@ import datetime
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ class Run:
                 if kind is None or event.get("event") == kind:
                     yield event
 
-    def write_summary(self, rows: list[Mapping[str, Any]]) -> None:
+    def write_summary(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write summary.csv whole: one header, one line per epoch, also after any number of resumes."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()

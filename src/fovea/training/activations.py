@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from fovea.core.files import atomic_open, digest, write_json
+from fovea.training.session import BATCH
 
 SHARD_ROWS = 512
-BATCH = 16  # images in one frozen forward pass; always full, so that a row does not depend on its neighbours
 
 
 class ActivationStore:
@@ -61,8 +61,8 @@ class ActivationStore:
     def gather(self, digests: Sequence[str]) -> np.ndarray:
         """Return the rows of `digests` (n, …) in their order."""
         places = [self._rows[key] for key in digests]
-        first_shard, first_row = places[0]
-        rows = np.empty((len(places), *self._shards[first_shard].shape[1:]), self._shards[first_shard].dtype)
+        model = self._shards[places[0][0]]
+        rows = np.empty((len(places), *model.shape[1:]), model.dtype)
         for position, (shard, row) in enumerate(places):
             rows[position] = self._shards[shard][row]
         return rows

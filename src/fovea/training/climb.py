@@ -13,19 +13,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import torch
-
-from fovea.core.errors import Interrupted, ModelError
+from fovea.core.errors import Interrupted, ModelError, UnknownName
 from fovea.data.preprocess import Preprocess
-from fovea.models.chain import as_chain, parameter_stages
+from fovea.models.chain import Chain, as_chain, parameter_stages
 from fovea.models.fastforward import FastForward, fast_forward
-from fovea.models.heads import feature_extractor
 from fovea.training import rungs
 from fovea.training.checkpoints import load_checkpoint, save_checkpoint
 from fovea.training.loop import Scores
 from fovea.training.planning import (
-    Stretch,
+    SCRATCH_EPOCHS,
+    UNLIMITED_EPOCHS,
     measure_step_s,
     plan_network,
     plan_tail,
@@ -108,3 +105,243 @@ def _rung(session: Session, name: str, train: Callable[[], Scores | None], deliv
         deliver()
     if session.stop():
         raise Interrupted("stopped by the user", hint=f"fovea resume {session.run.folder}")
+
+
+def _best_rung(session: Session) -> str | None:
+    """Return the rung with the best validation scores; without validation, the last one."""
+    best: tuple[Scores, str] | None = None
+    name = None
+    for entry in session.plan["rungs"]:
+        name = entry["name"]
+        if entry["val_accuracy"] is not None:
+            scores = Scores(entry["val_loss"], entry["val_accuracy"])
+            best = (scores, name) if best is None or scores.better_than(best[0]) else best
+    return best[1] if best else name
+
+
+def _load_rung(session: Session, name: str) -> bool:
+    """Put the weights that a finished rung ended with into the network; False when they are missing or damaged."""
+    state, _ = load_checkpoint(session.run.checkpoints_path, name=f"after_{name}")
+    if state is None:
+        return False
+    session.working.load_state_dict(state["module"])
+    session.preprocess = Preprocess.from_dict(state["preprocess"])
+    return True
+
+
+def _load_best(session: Session) -> bool:
+    """Put the best finished rung's weights into the network; where none is finished, what there is stays.
+
+    Returns whether there is anything worth delivering: a finished rung, or a training that has made steps.
+    """
+    name = _best_rung(session)
+    if name is not None:
+        return _load_rung(session, name)
+    return any(session.run.checkpoints_path.glob("*.safetensors"))
+
+
+def _climb_head(session: Session, train: SplitData, val: SplitData) -> Scores | None:
+    """Fit a linear head on frozen features of the view that suits the data; return its validation scores."""
+    head_time = HEAD_SHARE * session.training_left_s()
+    began = time.monotonic()
+
+    def late() -> bool:
+        return session.stop() or time.monotonic() - began > head_time
+
+    forwards: dict[int, FastForward] = {}
+
+    def forward_for(view: Preprocess) -> FastForward:
+        if view.input_size not in forwards:
+            example = session.example(view.input_size)
+            network = rungs.feature_network(session.working, example[:1])
+            preferred = session.plan["decisions"].get("backend")
+            forwards[view.input_size] = fast_forward(network, example=example, prefer=preferred)
+            session.decide("backend", lambda: forwards[view.input_size].name)
+        return forwards[view.input_size]
+
+    def judge(view: Preprocess) -> tuple[float, float]:
+        sample = train.take(sample_rows(train.targets, seed=session.recipe.seed))
+        features, rows = rungs.frozen_features(
+            session, sample, forward=forward_for(view), preprocess=view, label="comparing views", stop=session.stop
+        )
+        head = rungs.fit_head(session, features, sample.take(rows), limit_s=20)
+        return head.cv_loss, head.cv_accuracy
+
+    try:
+        session.preprocess = _choose_view(session, train, judge, budget_s=head_time)
+        forward = forward_for(session.preprocess)
+        features, rows = rungs.frozen_features(
+            session, train, forward=forward, preprocess=session.preprocess, label="features", stop=late
+        )
+        seen = train.take(rows)
+        if len(rows) < len(train):
+            why = "you stopped it" if session.stop() else "the budget is short"
+            session.choose(f"linear head on {len(rows)} of {len(train)} images", why)
+        if not len(rows):
+            raise Interrupted("stopped before there was anything to train on", hint="run it again")
+        head = rungs.fit_head(session, features, seen, limit_s=max(2.0, head_time / 3))
+        rungs.install_head(session, head)
+        session.choose(
+            "linear head on frozen features",
+            f"penalty {head.penalty:g} has the lowest cross-validated log loss, {head.cv_loss:.3f}",
+        )
+        if not len(val):
+            return None
+        val_features, val_rows = rungs.frozen_features(
+            session, val, forward=forward, preprocess=session.preprocess, label="validation features", stop=session.stop
+        )
+        if not len(val_rows):
+            return None
+        return rungs.score_logits(head.logits(val_features), val.target_tensor(val_rows))
+    finally:
+        for forward in forwards.values():
+            forward.close()
+
+
+HEAD_SHARE = 0.8  # of the time for training that the first rung may take before it goes on with what it has
+
+
+def _choose_view(
+    session: Session, train: SplitData, judge: Callable[[Preprocess], tuple[float, float]], *, budget_s: float
+) -> Preprocess:
+    """Return the view for the whole climb, from the plan when it is there."""
+    data = session.recipe.data
+    views = candidate_views(
+        session.preprocess,
+        fixed_size=data.input_size is not None,
+        fixed_resize=data.resize is not None,
+        flexible=session.flexible,
+    )
+    if len(views) == 1 or train.targets.ndim == 2 or len(train) < 2 * len(session.manifest.classes):
+        return session.preprocess
+
+    def compare() -> list[dict[str, Any]]:
+        began = time.monotonic()
+        judged = 0
+
+        def time_left() -> bool:
+            nonlocal judged
+            judged += 1
+            spent = time.monotonic() - began
+            sample = len(sample_rows(train.targets, seed=session.recipe.seed))
+            whole_s = spent / judged * len(train) / sample  # what the features of all images will take
+            return not session.stop() and spent + spent / judged + 1.3 * whole_s < budget_s
+
+        return compare_views(views, judge, time_left=time_left)
+
+    rows = session.decide("views", compare)
+    others = "; ".join(f"{row['view']} {row['cv_accuracy']:.1%}" for row in rows[1:])
+    session.choose(
+        f"view: {rows[0]['view']}",
+        f"cross-validated accuracy {rows[0]['cv_accuracy']:.1%} on a sample"
+        + (f" (others: {others})" if others else ""),
+    )
+    return Preprocess.from_dict(rows[0]["preprocess"])
+
+
+def _plan_network(session: Session, images: int) -> dict[str, Any] | None:
+    """Measure training steps at several sizes and plan the whole network's training."""
+    settings = session.settings
+    if settings.epochs is not None:
+        return {"size": session.preprocess.input_size, "epochs": settings.epochs}
+    left_s = session.training_left_s()
+    if math.isinf(left_s):
+        epochs = SCRATCH_EPOCHS if session.recipe.model.from_scratch else UNLIMITED_EPOCHS
+        return {"size": session.preprocess.input_size, "epochs": epochs}
+    image_s: dict[int, float] = {}
+    for size in sizes_to_try(session.preprocess.input_size, flexible=session.flexible):
+        example = session.example(size, batch=settings.batch_size)
+        image_s[size] = measure_step_s(session.working, example) * STEP_OVERHEAD / len(example)
+    plan = plan_network(left_s=session.training_left_s(), images=images, image_s=image_s)
+    session.run.event("measured", what="training step", images_per_s={s: 1 / t for s, t in image_s.items()})
+    return plan
+
+
+# A real step also decodes, augments, updates the optimiser and validates; measured on the grocery photos.
+STEP_OVERHEAD = 1.3
+
+
+def _climb_network(session: Session, train: SplitData, val: SplitData, *, resume: bool) -> Scores | None:
+    """Train the whole network, at the size and for the epochs that the plan or the recipe says."""
+    scratch = session.recipe.model.from_scratch
+    plan = session.decide("network", lambda: _plan_network(session, len(train)))
+    if plan is None:
+        plan = {"size": min(sizes_to_try(session.preprocess.input_size, flexible=session.flexible)), "epochs": 1}
+    session.choose(
+        f"{'training from scratch' if scratch else 'fine-tuning the whole network'} at {plan['size']} px",
+        f"{plan['epochs']} epochs" + (" fit the time left" if session.clock.budget_s else ""),
+    )
+    return rungs.train_network(
+        session,
+        train,
+        val,
+        rung="full",
+        stages=parameter_stages(session.working),
+        size=plan["size"],
+        epochs=plan["epochs"],
+        resume=resume,
+    )
+
+
+def _tail_chain(session: Session) -> Chain | None:
+    return as_chain(session.working, session.example(session.preprocess.input_size, batch=2))
+
+
+def _plan_tail(session: Session, images: int) -> dict[str, Any] | None:
+    """Measure the frozen part and the training of the rest at each cut and plan views and epochs."""
+    settings = session.settings
+    chain = _tail_chain(session)
+    cuts = tail_cuts(chain) if chain else []
+    if chain is None or not cuts:
+        return None
+    names = {chain.units[cut - 1 + 1].name: cut for cut in range(1, len(chain.units))}
+    if settings.cut is not None:
+        if settings.cut not in names:
+            raise UnknownName("train.cut", settings.cut, names)
+        cuts = [names[settings.cut]]
+    prefix_s, suffix_s = {}, {}
+    for cut in cuts:
+        example = session.example(session.preprocess.input_size)
+        forward = fast_forward(chain.prefix(cut), example=example)
+        began = time.perf_counter()
+        activations = forward(example).float()
+        prefix_s[cut] = (time.perf_counter() - began) / len(example) * STEP_OVERHEAD
+        forward.close()
+        suffix_s[cut] = measure_step_s(chain.suffix(cut), activations) / len(example) * STEP_OVERHEAD
+    plan = plan_tail(left_s=session.training_left_s(), images=images, prefix_s=prefix_s, suffix_s=suffix_s)
+    if plan is not None or session.settings.strategy == "tail":
+        plan = plan or {"cut": max(cuts), "views": 1, "epochs": 2}
+        plan["views"] = settings.views or plan["views"]
+        plan["epochs"] = settings.epochs or plan["epochs"]
+    return plan
+
+
+def _climb_tail(session: Session, train: SplitData, val: SplitData, *, resume: bool) -> Scores | None:
+    """Train the last stages on cached activations."""
+    plan = session.decide("tail", lambda: _plan_tail(session, len(train)))
+    chain = _tail_chain(session)
+    if plan is None or chain is None:
+        raise ModelError(
+            f"{session.loaded.architecture} has no place to be cut: its stages cannot be trained alone",
+            hint="use --set train.strategy=full or head",
+        )
+    cut = plan["cut"]
+    session.choose(
+        f"training the last stages, from {chain.units[cut].name} on",
+        f"{plan['views']} cached views of each image and {plan['epochs']} epochs fit the time left",
+    )
+    forward = fast_forward(chain.prefix(cut), example=session.example(session.preprocess.input_size))
+    try:
+        return rungs.train_tail(
+            session,
+            train,
+            val,
+            chain=chain,
+            cut=cut,
+            views=plan["views"],
+            epochs=plan["epochs"],
+            forward=forward,
+            resume=resume,
+        )
+    finally:
+        forward.close()

@@ -1,7 +1,7 @@
 """The linear head on frozen features: a regularised linear classifier, its penalty chosen by cross-validation.
 
-The folds hold whole clusters of look-alikes out: photos of the same object from the same spot fall into one fold, so the
-score speaks of new photos and not of near-copies. (With random folds every penalty looks near-perfect on such data.)
+The folds hold whole clusters of look-alikes out: photos of one object from one spot fall into one fold, so the score
+speaks of new photos and not of near-copies. (With random folds every penalty looks near-perfect on such data.)
 """
 
 from __future__ import annotations

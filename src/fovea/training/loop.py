@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -180,16 +179,16 @@ def load_state(run: Run, rung: str) -> dict[str, Any] | None:
     return state if state is not None and state["rung"] == rung else None
 
 
-def _setup(fabric: Fabric, job: Job) -> tuple[nn.Module, Any]:
+def _setup(fabric: Fabric, job: Job) -> tuple[Any, Any]:
     if not any(parameter.requires_grad for parameter in job.module.parameters()):
         raise ValueError("nothing to train: every parameter is frozen")
-    module, optimiser = fabric.setup(torch.compile(job.module) if job.compile else job.module, job.optimiser)
-    return module, optimiser
+    module: Any = torch.compile(job.module) if job.compile else job.module
+    return tuple(fabric.setup(module, job.optimiser))
 
 
 def _train_epoch(
     job: Job,
-    module: nn.Module,
+    module: Any,
     optimiser: Any,
     ema: Ema | None,
     position: Position,
@@ -226,7 +225,8 @@ def _train_epoch(
             position.step += 1
             if ema:
                 ema.update(job.module)
-        mean = float(fabric.all_reduce(loss.detach()))
+        everyone: Any = fabric.all_reduce(loss.detach())
+        mean = float(everyone)
         position.epoch_loss += mean * images
         position.epoch_images += images
         position.batch += 1
@@ -279,10 +279,9 @@ def _finish_epoch(
     progress.epoch(row)
     position.epoch, position.batch = position.epoch + 1, 0
     position.epoch_loss, position.epoch_images = 0.0, 0
-    if scores is None or not math.isfinite(loss) or scores.better_than(position.best):
-        if math.isfinite(loss):
-            position.best, position.best_epoch = scores, position.epoch
-            checkpoint.save_best(judged)
+    if math.isfinite(loss) and (scores is None or scores.better_than(position.best)):
+        position.best, position.best_epoch = scores, position.epoch
+        checkpoint.save_best(judged)
     if scores is not None:
         position.stale_epochs = 0 if scores.loss < position.best_loss else position.stale_epochs + 1
         position.best_loss = min(position.best_loss, scores.loss)
@@ -380,7 +379,7 @@ def _largest(fabric: Fabric, value: int) -> int:
     """Return the largest value over all devices: all must leave the loop, or save, at the same step."""
     if fabric.world_size == 1:
         return int(value)
-    everyone = fabric.all_gather(torch.tensor(int(value)))
+    everyone: Any = fabric.all_gather(torch.tensor(int(value)))
     return int(everyone.max())
 
 

@@ -1,4 +1,4 @@
-"""Optimisers by name, and the parameter groups they are given: decay only on weights, slower learning far from the head.
+"""Optimisers by name, and the parameter groups they get: decay only on weights, slower learning far from the head.
 
 Wraps `torch.optim`; adds only the defaults that suit fine-tuning small data sets.
 """
@@ -72,7 +72,10 @@ def build_optimiser(groups: Groups, *, lr: float, settings: TrainRecipe) -> torc
 
 
 def peak_lr(settings: TrainRecipe, *, from_scratch: bool, devices: int) -> float:
-    """Return the peak learning rate: the recipe's, else the optimiser's default; times the devices if per device."""
+    """Return the peak learning rate: the recipe's, else the optimiser's default; times the devices if per device.
+
+    Source of the multiplication: Goyal et al. 2017, §2.1, the linear scaling rule.
+    """
     lr = settings.lr
     if lr is None:
         lr = DEFAULT_LR[OPTIMISERS[settings.optimizer].name] * (SCRATCH_FACTOR if from_scratch else 1.0)
@@ -91,7 +94,8 @@ def parameter_groups(
         layer_decay: stage s of S learns at `layer_decay ** (S - 1 - s)` of the peak rate (Howard & Ruder 2018, §3.1).
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    >>> groups = parameter_groups(net, [["0.weight", "0.bias"], ["1.weight", "1.bias"]], weight_decay=0.1, layer_decay=0.5)
+    >>> stages = [["0.weight", "0.bias"], ["1.weight", "1.bias"]]
+    >>> groups = parameter_groups(net, stages, weight_decay=0.1, layer_decay=0.5)
     >>> [(group["lr_scale"], group["weight_decay"]) for group in groups]
     [(0.5, 0.1), (0.5, 0.0), (1.0, 0.1), (1.0, 0.0)]
     """

@@ -6,24 +6,24 @@ climbed, and how far, is `climb`'s business.
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from fovea.core.files import cache_root, digest
+from fovea.core.files import cache_root
 from fovea.data.augment import Augment
 from fovea.data.preprocess import Preprocess
-from fovea.models.chain import Chain
+from fovea.models.chain import Chain, as_chain, parameter_stages
 from fovea.models.fastforward import FastForward
-from fovea.models.heads import set_linear_head
+from fovea.models.heads import classifier_path, set_linear_head
 from fovea.training.activations import ActivationStore, extract
-from fovea.training.batches import ActivationBatches, Images, PixelBatches
+from fovea.training.batches import ActivationBatches, PixelBatches
 from fovea.training.head import LinearHead, fit_linear_head
+from fovea.training.images import Images
 from fovea.training.loop import Job, Scores, fit
 from fovea.training.objective import build_objective, class_weights
 from fovea.training.optimisers import build_optimiser, parameter_groups, peak_lr
@@ -84,11 +84,11 @@ def frozen_features(
     All images have a row unless `stop` ended it early.
     """
     store = view_store(session, unit="features", preprocess=preprocess, backend=forward.name, view="plain")
-    images = Images(data, preprocess=preprocess, settings=session.recipe.data)
+    images = open_images(session, data, preprocess)
     extract(
         store,
         digests=data.digests,
-        pixels=lambda rows: preprocess.normalise(images.plain(rows)),
+        pixels=lambda rows: session.fabric.to_device(preprocess.normalise(images.plain(rows))),
         forward=forward,
         dtype=np.float32,
         advance=lambda done, total: session.progress.advance(label, done, total),
@@ -143,15 +143,17 @@ def train_tail(
     augment = augmentation(session)
 
     def filled(data: SplitData, view: int, label: str) -> ActivationStore:
-        images = Images(data, preprocess=preprocess, settings=session.recipe.data)
-        seed = digest(str(session.recipe.seed), str(view))
-        name = "plain" if view == 0 else repr((augment, seed))
+        images = open_images(session, data, preprocess)
+        name = "plain" if view == 0 else repr((augment, session.recipe.seed, view))
         store = view_store(session, unit=unit, preprocess=preprocess, backend=forward.name, view=name)
 
         def pixels(rows: Any) -> torch.Tensor:
             if view == 0:
-                return preprocess.normalise(images.plain(rows))
-            return preprocess.normalise(images.augmented(rows, augment=augment, seed=int(seed, 16) % 2**31))
+                return session.fabric.to_device(preprocess.normalise(images.plain(rows)))
+            changed = images.augmented(
+                rows, augment=augment, size=preprocess.input_size, seed=session.recipe.seed, look=view
+            )
+            return session.fabric.to_device(preprocess.normalise(changed))
 
         extract(
             store,
@@ -164,7 +166,7 @@ def train_tail(
         return store
 
     val_store = filled(val, 0, "activations for validation") if len(val) else None
-    stores = []
+    stores: list[ActivationStore] = []
     for view in range(views):
         short_of_time = session.training_left_s() < 0 and stores
         if session.stop() or short_of_time:
@@ -174,7 +176,12 @@ def train_tail(
     if not complete:
         return None
     batches = ActivationBatches(
-        complete, train, settings=session.settings, seed=session.recipe.seed, fabric=session.fabric
+        complete,
+        train,
+        settings=session.settings,
+        classes=len(session.manifest.classes),
+        seed=session.recipe.seed,
+        fabric=session.fabric,
     )
 
     def activations(rows: np.ndarray) -> torch.Tensor:
@@ -186,7 +193,7 @@ def train_tail(
         session,
         rung="tail",
         module=suffix,
-        stages=_suffix_stages(suffix, chain, cut),
+        stages=_stages_of(suffix, parameter_stages(session.working)),
         batches=batches,
         validate=validator(activations, val, session),
         train=train,
@@ -205,10 +212,11 @@ def train_network(
     size: int,
     epochs: int,
     resume: bool,
-    lr: float | None = None,
 ) -> Scores | None:
     """Train the whole network on augmented pixels at `size` pixels; judged at the size of `session.preprocess`."""
-    images = Images(train, preprocess=session.preprocess, settings=session.recipe.data)
+    images = open_images(session, train, session.preprocess)
+    if session.recipe.data.augment:
+        images.fill(lambda done, total: session.progress.advance("decoding", done, total))
     batches = PixelBatches(
         images,
         train,
@@ -219,7 +227,7 @@ def train_network(
         seed=session.recipe.seed,
         fabric=session.fabric,
     )
-    judged = Images(val, preprocess=session.preprocess, settings=session.recipe.data)
+    judged = open_images(session, val, session.preprocess)
     for position, stage in enumerate(stages):
         for name in stage:
             frozen = position < session.settings.freeze_stages
@@ -234,8 +242,31 @@ def train_network(
         train=train,
         epochs=epochs,
         resume=resume,
-        lr=lr,
     )
+
+
+def open_images(session: Session, data: SplitData, preprocess: Preprocess) -> Images:
+    """Return the pixels of a split, stored just large enough for the crops of the largest training size."""
+    store_px = augmentation(session).store_px(preprocess.input_size)
+    return Images(data, preprocess=preprocess, settings=session.recipe.data, store_px=store_px)
+
+
+def feature_network(model: nn.Module, example: torch.Tensor) -> nn.Module:
+    """Return a module from images to the vectors (B, F) that the classifier sees."""
+    chain = as_chain(model, example)
+    if chain is not None and chain.feature_unit is not None:
+        return chain.features()
+    bare = copy.deepcopy(model)  # a network that cannot be traced, but ends with its classifier
+    parent, _, name = classifier_path(bare).rpartition(".")
+    setattr(bare.get_submodule(parent), name, nn.Identity())
+    return bare
+
+
+def _stages_of(module: nn.Module, stages: list[list[str]]) -> list[list[str]]:
+    """Return the stages without the parameters that `module` does not have."""
+    own = {name for name, _ in module.named_parameters()}
+    kept = [[name for name in stage if name in own] for stage in stages]
+    return [stage for stage in kept if stage]
 
 
 def augmentation(session: Session) -> Augment:
@@ -247,7 +278,7 @@ def augmentation(session: Session) -> Augment:
         vflip=data.vflip,
         color_jitter=data.color_jitter,
         rotate=data.rotate,
-        interpolation=session.preprocess.interpolation,
+        interpolation="bilinear" if session.preprocess.interpolation == "bilinear" else "bicubic",
     )
 
 
@@ -262,16 +293,11 @@ def _fit(
     train: SplitData,
     epochs: int,
     resume: bool,
-    lr: float | None = None,
 ) -> Scores | None:
     """Run the loop on `module` with the recipe's optimiser and loss; return the best validation scores."""
     settings = session.settings
-    peak = peak_lr(
-        settings, default=lr, from_scratch=session.recipe.model.from_scratch, devices=session.fabric.world_size
-    )
-    groups = parameter_groups(
-        module, stages, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
-    )
+    peak = peak_lr(settings, from_scratch=session.recipe.model.from_scratch, devices=session.fabric.world_size)
+    groups = parameter_groups(module, stages, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay)
     counts = np.bincount(train.targets, minlength=len(session.manifest.classes))
     if train.targets.ndim == 2:
         counts = train.targets.sum(0)

@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from fovea.core.progress import Progress
 from fovea.core.recipe import Recipe, TrainRecipe
 from fovea.core.run import Run
 from fovea.data.manifest import Manifest
+from fovea.data.pixelcache import Photo
 from fovea.data.preprocess import Preprocess
 from fovea.models.catalogue import Loaded
 from fovea.training.loop import Clock
 
 PLAN = "plan.json"
+BATCH = 16  # images in one frozen forward pass; always full, so that a row does not depend on its neighbours
 
 
 @dataclass
@@ -33,7 +36,8 @@ class Session:
         recipe: the resolved settings.
         manifest: the data, with its splits.
         run: the run folder.
-        loaded: the network and where it comes from; trained in place.
+        loaded: the network as it will be saved, and where it comes from.
+        working: the network that is trained: `loaded.model` itself, or a copy with BatchNorm folded away.
         preprocess: how an image becomes the network's input; a rung may choose another view of the image.
         fabric: devices and precision.
         clock: wall clock over all sessions of the run.
@@ -47,6 +51,7 @@ class Session:
     manifest: Manifest
     run: Run
     loaded: Loaded
+    working: nn.Module
     preprocess: Preprocess
     fabric: Fabric
     clock: Clock
@@ -64,6 +69,21 @@ class Session:
     def multilabel(self) -> bool:
         """Whether an image may have several classes."""
         return self.manifest.multilabel
+
+    @property
+    def frozen_bn(self) -> bool:
+        """Whether BatchNorm layers keep the statistics of the weights."""
+        return self.settings.bn == "frozen"
+
+    @property
+    def flexible(self) -> bool:
+        """Whether the network takes inputs of any size; vision transformers do not."""
+        return not self.loaded.pretrained_cfg.get("fixed_input_size", False)
+
+    def example(self, size: int, *, batch: int = BATCH) -> torch.Tensor:
+        """Return noise in the shape of inputs, (batch, 3, size, size) on the device, for measuring and tracing."""
+        noise = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+        return self.fabric.to_device(noise.contiguous(memory_format=torch.channels_last))
 
     def training_left_s(self) -> float:
         """Return the seconds that training may still take."""
@@ -106,36 +126,34 @@ class Session:
         if self.fabric.is_global_zero:
             self.run.write(PLAN, self.plan)
 
-    def with_preprocess(self, preprocess: Preprocess) -> None:
-        """Take another view of the images for everything that follows."""
-        self.preprocess = preprocess
-
 
 @dataclass(frozen=True)
 class SplitData:
     """The usable images of one split, as the rungs need them.
 
     Attributes:
-        paths: absolute paths (N).
-        digests: content digests (N), what caches are addressed by.
+        photos: path, content digest and size of each image (N).
         targets: class ids (N,) or indicator rows (N, C).
         groups: group names or None (N).
     """
 
-    paths: list[Any]
-    digests: list[str]
+    photos: list[Photo]
     targets: np.ndarray
     groups: list[str | None]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.photos)
+
+    @property
+    def digests(self) -> list[str]:
+        """Content digests (N), what caches are addressed by."""
+        return [photo.digest for photo in self.photos]
 
     def take(self, rows: np.ndarray) -> SplitData:
         """Return the images at these row numbers."""
         return replace(
             self,
-            paths=[self.paths[row] for row in rows],
-            digests=[self.digests[row] for row in rows],
+            photos=[self.photos[row] for row in rows],
             targets=self.targets[rows],
             groups=[self.groups[row] for row in rows],
         )
@@ -149,9 +167,9 @@ class SplitData:
 def split_data(manifest: Manifest, split: str) -> SplitData:
     """Gather the usable images of `split`."""
     rows = manifest.usable(split)
+    columns = (manifest.paths(rows), rows["digest"], rows["width"], rows["height"])
     return SplitData(
-        paths=manifest.paths(rows),
-        digests=rows["digest"].to_list(),
+        photos=[Photo(*values) for values in zip(*columns, strict=True)],
         targets=manifest.targets(rows),
         groups=rows["group"].to_list(),
     )

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -32,8 +33,8 @@ def usable_cores() -> int:
 def prepare(settings: TrainRecipe) -> None:
     """Set the threads for arithmetic, and keep freed memory for the next step instead of giving it back.
 
-    glibc returns every block above 32 MB to the kernel at once, and the next step pays for fresh, zeroed pages: measured
-    on MobileNetV2 at 224 px, a training step takes 2.2 times as long that way.
+    glibc returns every block above 32 MB to the kernel at once, and the next step pays for fresh, zeroed pages: on
+    MobileNetV2 at 224 px a training step takes 2.2 times as long that way (bench/allocator.py).
     """
     torch.set_num_threads(settings.threads or usable_cores())
     if sys.platform == "linux":
@@ -51,7 +52,12 @@ def build_fabric(settings: TrainRecipe) -> Fabric:
     """
     accelerator = _accelerator(settings.device)
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    precision = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed", "auto": _precision(accelerator)}
+    precision: dict[str, Any] = {
+        "fp32": "32-true",
+        "bf16": "bf16-mixed",
+        "fp16": "16-mixed",
+        "auto": _precision(accelerator),
+    }
     fabric = Fabric(
         accelerator=accelerator,
         devices=local if world > 1 else 1,
@@ -84,7 +90,7 @@ def _precision(accelerator: str) -> str:
 def stop_on_signal(progress: Progress) -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether the user pressed Ctrl-C (or the system sent SIGTERM) meanwhile.
 
-    The first signal asks for a clean end, the second one ends at once. Outside the main thread signals stay as they are.
+    The first signal asks for a clean end, the second one ends at once. Outside the main thread nothing changes.
     """
     asked = threading.Event()
 

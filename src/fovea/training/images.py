@@ -1,0 +1,73 @@
+"""The images of one split as pixels: the plain view that evaluation sees, and random changes of it for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from fovea.core.findings import Finding
+from fovea.core.recipe import DataRecipe
+from fovea.data.augment import Augment
+from fovea.data.pixelcache import PixelCache, WholeImage
+from fovea.data.preprocess import Preprocess
+from fovea.training.session import SplitData
+
+
+class Images:
+    """Pixels of the images of a split, decoded once and kept.
+
+    Args:
+        data: the split.
+        preprocess: the plain view, and the arithmetic that turns pixels into inputs.
+        settings: cache, threads and size limit.
+        store_px: shorter side of the images that random crops are taken from; crops sharper than that are enlarged.
+    """
+
+    def __init__(self, data: SplitData, *, preprocess: Preprocess, settings: DataRecipe, store_px: int) -> None:
+        self.data, self.preprocess, self.settings, self.store_px = data, preprocess, settings, store_px
+        self.pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="images")
+
+    @cached_property
+    def _plain(self) -> PixelCache:
+        return PixelCache.open(
+            self.data.photos,
+            geometry=self.preprocess,
+            max_pixels=self.settings.max_pixels,
+            enabled=self.settings.cache,
+        )
+
+    @cached_property
+    def _whole(self) -> PixelCache:
+        return PixelCache.open(
+            self.data.photos,
+            geometry=WholeImage(self.store_px),
+            max_pixels=self.settings.max_pixels,
+            enabled=self.settings.cache,
+        )
+
+    def plain(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the plain view of these images, uint8 (B, S, S, 3)."""
+        return self._plain.batch(rows, pool=self.pool)
+
+    def augmented(
+        self, rows: Sequence[int] | np.ndarray, *, augment: Augment, size: int, seed: int, look: int
+    ) -> torch.Tensor:
+        """Return a random view of these images, uint8 (B, size, size, 3).
+
+        What happens to an image depends on `seed`, on `look` (the epoch, or the number of the view) and on its own
+        content, not on its place in the batch or in the folder.
+        """
+        keys = [(int(self.data.photos[row].digest[:12], 16) << 14) + look for row in rows]
+        return augment.sample(self._whole.take(rows), size=size, seed=seed, keys=keys, pool=self.pool)
+
+    def fill(self, progress: Callable[[int, int], None]) -> None:
+        """Decode all images for training now, with all threads, instead of one by one in the first epoch."""
+        self._whole.fill(workers=self.settings.workers, progress=progress)
+
+    def findings(self) -> list[Finding]:
+        """Return what the caches had to say, such as that the disk is full."""
+        return [note for cache in (self._plain, self._whole) for note in cache.notes]

@@ -1,0 +1,51 @@
+"""A trained model, ready to answer: from a run folder (or a model folder) to a predictor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from fovea.core.errors import RunError
+from fovea.core.recipe import Recipe
+from fovea.core.run import Run
+from fovea.data.preprocess import Preprocess
+from fovea.evaluation.predicting import Predictor
+from fovea.models.bundle import Bundle, load_bundle
+
+
+def load(folder: Path | str, *, device: str = "cpu") -> Predictor:
+    """Load the model of a run; `.predict(image)` classifies one image, `.probabilities(paths)` streams many.
+
+    Args:
+        folder: a run folder, or the model folder in it.
+        device: where the arithmetic runs.
+
+    Raises:
+        RunError: the folder holds no model.
+        ModelError: the model is damaged.
+
+    Example (a run at `runs/fruit`):
+        model = fovea.load("runs/fruit")
+        model.predict("apple.jpg").label
+    """
+    folder = Path(folder)
+    if (folder / "config.json").exists():
+        return predictor(load_bundle(folder), Recipe(), device=device)
+    run = Run.open(folder)
+    if not run.model_path.exists():
+        raise RunError(f"{folder} holds no model yet", hint=f"fovea resume {folder}")
+    return predictor(load_bundle(run.model_path), run.recipe(), device=device)
+
+
+def predictor(bundle: Bundle, recipe: Recipe, *, device: str) -> Predictor:
+    """Return what evaluation and prediction both use, so that their numbers are the same."""
+    return Predictor(
+        bundle.model,
+        Preprocess.from_dict(bundle.preprocess),
+        bundle.classes,
+        device=torch.device(device),
+        multilabel=bool(bundle.config.get("multilabel", False)),
+        threads=recipe.data.workers or 2,
+        max_pixels=recipe.data.max_pixels,
+    )
