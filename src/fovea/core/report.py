@@ -101,11 +101,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a gallery: JPEG, PNG or WebP bytes, a caption, and smaller print below it."""
+    """One image of a gallery: JPEG, PNG or WebP bytes, a caption, and smaller print below it.
+
+    Args:
+        file: where the image came from; its end is shown, cut to one line.
+        tone: a ring around the image, green for good and orange for bad.
+    """
 
     image: bytes
     caption: str
     detail: str = ""
+    file: str = field(default="", kw_only=True)
     alt: str = field(default="", kw_only=True)
     tone: Tone = field(default="plain", kw_only=True)
 

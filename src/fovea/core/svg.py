@@ -15,7 +15,6 @@ BLUE = "#2f6fb3"
 ORANGE = "#c2611c"
 GREEN = "#2f8559"
 PURPLE = "#7d57b0"
-PAPER = "#fdfdfe"
 THEME = {
     INK: "--muted",
     RULE: "--rule",
@@ -23,7 +22,6 @@ THEME = {
     ORANGE: "--orange",
     GREEN: "--green",
     PURPLE: "--purple",
-    PAPER: "--paper",
 }
 """Colours that follow the page, with the names of the CSS variables that replace them."""
 

@@ -1,4 +1,4 @@
-"""The drawings of the report, as SVG text: training curves, confusion matrix, calibration, ROC, precision-recall, sizes.
+"""The drawings of the report, as SVG text: training curves, confusion matrix, calibration, ROC, recall, sizes.
 
 Every function takes plain values and returns an SVG, or None where there is nothing to draw. Colours are those of
 `fovea.core.svg`, which follow the page's light or dark. Figures are made without pyplot, so nothing global is touched
@@ -29,11 +29,16 @@ _SERIES = (BLUE, ORANGE, GREEN, PURPLE)
 _HALF_IN = (4.6, 3.2)
 _WIDE_IN = 9.4
 _PAGE_FONT_PT = 9
-_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "fovea", "font.family": "sans-serif", "font.size": _PAGE_FONT_PT}
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fovea",
+    "font.family": "sans-serif",
+    "font.size": _PAGE_FONT_PT,
+}
 
 
 def history(
-    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, label: str, log: bool = False
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, label: str, log: bool = False, wide: bool = False
 ) -> str | None:
     """Draw columns of summary.csv over epochs, with a line where a new rung begins.
 
@@ -42,6 +47,7 @@ def history(
         columns: which columns to draw, and what to call each.
         label: of the vertical axis.
         log: whether that axis is logarithmic.
+        wide: whether it takes the whole width of the page.
     """
     series = {
         name: np.array([np.nan if not _is_number(row.get(key)) else row[key] for row in rows], dtype=float)
@@ -51,16 +57,19 @@ def history(
     if not series:
         return None
     epochs = np.arange(1, len(rows) + 1)
-    figure, axes = _half()
+    figure, axes = _axes(_WIDE_IN, 2.6) if wide else _half()
+    rungs = _spans([str(row.get("rung") or "") for row in rows])
+    marker = "o" if len(rows) <= 40 else ""
     for (name, values), colour in zip(series.items(), _SERIES, strict=False):
-        shown = np.isfinite(values)
-        marker = "o" if shown.sum() <= 30 else ""
-        axes.plot(epochs[shown], values[shown], color=colour, marker=marker, markersize=3.5, linewidth=1.8, label=name)
-    _mark_rungs(axes, [str(row.get("rung") or "") for row in rows])
+        for number, (start, stop, _) in enumerate(rungs):  # a line from one rung to the next would mean nothing
+            shown = start + np.flatnonzero(np.isfinite(values[start:stop]))
+            label_once = name if number == 0 else None
+            axes.plot(epochs[shown], values[shown], color=colour, marker=marker, markersize=3.5, label=label_once)
+    _mark_rungs(axes, rungs)
     if log and all((values[np.isfinite(values)] > 0).all() for values in series.values()):
         axes.set_yscale("log")
     axes.set_xlim(0.5, len(rows) + 0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     if len(series) > 1:
@@ -141,6 +150,23 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
     return _svg(figure)
 
 
+def confidence(values: NDArray[Any], correct: NDArray[np.bool_]) -> str:
+    """Draw how many predictions were made at each confidence, the right ones below the wrong ones."""
+    figure, axes = _half()
+    edges = np.linspace(0, 1, 21)
+    right, _ = np.histogram(values[correct], edges)
+    wrong, _ = np.histogram(values[~correct], edges)
+    middle = (edges[:-1] + edges[1:]) / 2
+    axes.bar(middle, right, 0.045, color=BLUE, linewidth=0, label="right")
+    axes.bar(middle, wrong, 0.045, bottom=right, color=ORANGE, linewidth=0, label="wrong")
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("images")
+    _legend(axes)
+    return _svg(figure)
+
+
 def curves(named: Mapping[str, Curve], *, kind: str) -> str | None:
     """Draw ROC ("roc") or precision-recall ("pr") curves with their areas in the legend."""
     if not named:
@@ -211,6 +237,8 @@ def _axes(width_in: float, height_in: float) -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     axes = figure.add_subplot()
+    figure.patch.set_visible(False)
+    axes.patch.set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[:].set_color(RULE)
     axes.tick_params(colors=INK, labelcolor=INK, length=0, labelsize=_PAGE_FONT_PT)
@@ -218,6 +246,7 @@ def _axes(width_in: float, height_in: float) -> tuple[Figure, Axes]:
     axes.yaxis.label.set(color=INK, fontsize=_PAGE_FONT_PT)
     axes.grid(visible=True, color=RULE, linewidth=0.6, alpha=0.7)
     axes.set_axisbelow(True)
+    axes.set_prop_cycle(linewidth=[1.8])
     return figure, axes
 
 
@@ -239,7 +268,8 @@ def _name_classes(axes: Axes, names: Sequence[str], what: str) -> None:
         axes.set_xlabel(what)
     else:
         axes.set_xlim(-1, len(names))
-        axes.set_xlabel(f"{len(names)} classes, ordered")
+        axes.set_xticks([])
+        axes.set_xlabel(f"{len(names)} classes")
         axes.set_ylabel(what)
 
 
@@ -291,25 +321,24 @@ def _number_cell(axes: Axes, number: int, place: tuple[int, int], width: int) ->
     )
 
 
-def _mark_rungs(axes: Axes, rungs: Sequence[str]) -> None:
-    starts = [index for index in range(len(rungs)) if index == 0 or rungs[index] != rungs[index - 1]]
-    if len(starts) < 2:
+def _spans(names: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Runs of equal names as (start, stop, name): a a b -> (0, 2, a), (2, 3, b)."""
+    starts = [index for index in range(len(names)) if index == 0 or names[index] != names[index - 1]]
+    return [(start, stop, names[start]) for start, stop in zip(starts, [*starts[1:], len(names)], strict=True)]
+
+
+def _mark_rungs(axes: Axes, rungs: Sequence[tuple[int, int, str]]) -> None:
+    if len(rungs) < 2:
         return
-    for start in starts:
+    for start, stop, name in rungs:
         if start:
             axes.axvline(start + 0.5, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
-        axes.annotate(
-            rungs[start],
-            (start + 0.5, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, 2),
-            textcoords="offset points",
-            color=INK,
-            fontsize=8,
-        )
+        if stop - start >= 0.02 * len(name) * rungs[-1][1]:  # else it would run into its neighbours
+            middle = ((start + stop + 1) / 2, 1.03)
+            axes.annotate(name, middle, xycoords=("data", "axes fraction"), color=INK, fontsize=8, ha="center")
 
 
-def _legend(axes: Axes, *, place: str = "best") -> None:
+def _legend(axes: Axes, *, place: Any = "best") -> None:
     legend = axes.legend(loc=place, frameon=False, fontsize=_PAGE_FONT_PT, handlelength=1.4)
     for text in legend.get_texts():
         text.set_color(INK)

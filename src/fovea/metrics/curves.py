@@ -64,8 +64,9 @@ def precision_recall(truth: NDArray[np.integer], scores: Floats) -> Curve | None
 def average_curves(truth: NDArray[np.integer], probabilities: Floats) -> dict[str, Curve]:
     """Return the micro- and macro-averaged one-vs-rest curves of a many-class problem.
 
-    Micro pools every (image, class) pair. Macro averages the curves of the classes for which one is defined, on a
-    common grid of 101 steps in x (so the macro areas here are within about 0.01 of the macro averages of `summarise`).
+    Micro pools every (image, class) pair. Macro averages the curves of the classes for which one is defined, at 101
+    values of x; precision is interpolated as the best at that recall or beyond (Manning et al. 2008, §8.4). The area
+    of a macro curve is the mean of the classes' own areas.
 
     Args:
         truth: (N, C) zeros and ones.
@@ -83,9 +84,8 @@ def average_curves(truth: NDArray[np.integer], probabilities: Floats) -> dict[st
         single = [make(truth[:, index], probabilities[:, index]) for index in range(truth.shape[1])]
         defined = [curve for curve in single if curve is not None]
         if defined:
-            mean = np.mean([np.interp(grid, curve.x, curve.y) for curve in defined], axis=0)
-            if name == "roc":
-                mean[0] = 0.0
+            at_grid = _tpr_at if name == "roc" else _precision_at
+            mean = np.mean([at_grid(grid, curve) for curve in defined], axis=0)
             area = float(np.mean([curve.area for curve in defined]))
             curves[f"{name}_macro"] = Curve(grid, mean, area)
     return curves
@@ -141,6 +141,15 @@ def calibration_error(bins: list[dict[str, float | int | None]]) -> float:
     total = sum(bin["count"] or 0 for bin in bins)
     gaps = sum((bin["count"] or 0) * abs((bin["accuracy"] or 0) - (bin["confidence"] or 0)) for bin in bins)
     return float(gaps / total)
+
+
+def _tpr_at(grid: Floats, curve: Curve) -> Floats:
+    return np.concatenate([[0.0], np.interp(grid[1:], curve.x, curve.y)])
+
+
+def _precision_at(grid: Floats, curve: Curve) -> Floats:
+    best_beyond = np.maximum.accumulate(curve.y[::-1])[::-1]
+    return best_beyond[np.minimum(np.searchsorted(curve.x, grid - 1e-9), len(curve.x) - 1)]
 
 
 def _thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:

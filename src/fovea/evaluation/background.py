@@ -1,0 +1,171 @@
+"""The parts of the report about what came before the judgement: the data, the training, how to repeat it.
+
+Reads what a run folder holds and leaves out what it does not.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fovea.core.findings import Finding
+from fovea.core.recipe_io import dump_recipe
+from fovea.core.report import Block, Code, Column, Fact, Facts, Figure, FindingList, Prose, Section, Table
+from fovea.core.run import Run
+from fovea.data.manifest import Manifest
+from fovea.evaluation import plots
+from fovea.evaluation.environment import environment
+from fovea.evaluation.wording import counted, duration, listed, whole
+
+EXCLUDED_NAMED = 200
+
+
+def data_section(manifest: Manifest, findings: Sequence[Finding]) -> Section:
+    """Return the section on the images: how many, of what, which were left out, what was found."""
+    usable, excluded = manifest.usable(), manifest.excluded()
+    counts = manifest.counts()
+    splits = [name for name in counts.columns if name != "class"]
+    held = [f"{whole(usable.filter(usable['split'] == name).height)} {name}" for name in splits if name != "unsplit"]
+    facts = [
+        Fact("Source", manifest.source or str(manifest.root)),
+        Fact("Images", whole(usable.height), f"({', '.join(held)})" if held else ""),
+        Fact("Classes", whole(len(manifest.classes)), "an image may have several" if manifest.multilabel else ""),
+        *_sizes(manifest),
+        Fact("Left out", counted(excluded.height, "file") if excluded.height else "nothing"),
+        Fact("Fingerprint", manifest.fingerprint, "equal for equal images, labels and splits"),
+    ]
+    blocks: list[Block] = [Facts(facts)]
+    drawing = plots.class_sizes(list(counts["class"]), {name: counts[name].to_list() for name in splits})
+    if drawing:
+        total = [sum(row) for row in counts.select(splits).iter_rows()]
+        caption = f"Images per class: from {min(total)} to {whole(max(total))}."
+        blocks.append(Figure(drawing, caption, f"Images per class and split. {caption}"))
+    blocks.append(FindingList(findings, empty="Reading the data brought nothing to light that needs attention."))
+    if excluded.height:
+        reasons = Counter(excluded["excluded"])
+        named = excluded.head(EXCLUDED_NAMED)
+        more = excluded.height - named.height
+        caption = f"Left out: {counted(excluded.height, 'file')}" + (
+            f"; the first {named.height} named" if more else ""
+        )
+        rows = list(zip(named["path"], named["excluded"], strict=True))
+        if len(reasons) > 1 and more:
+            blocks.append(
+                Prose("Reasons: " + listed([f"{reason} ({n})" for reason, n in reasons.most_common()], limit=8))
+            )
+        blocks.append(Table([Column("File"), Column("Why it is left out")], rows, caption=caption, sortable=True))
+    return Section("Data", blocks)
+
+
+def training_section(run: Run) -> Section | None:
+    """Return the section on what was trained and why, or None for a run that says nothing of it."""
+    plan = run.read("plan.json", {}) or {}
+    rows = run.summary()
+    blocks: list[Block] = []
+    if choices := plan.get("choices"):
+        cells = [(str(choice.get("what", "")), str(choice.get("why", ""))) for choice in choices]
+        blocks.append(Table([Column("Choice"), Column("Reason")], cells, caption="What fovea chose, and why"))
+    if rungs := plan.get("rungs"):
+        blocks.append(_rungs(rungs))
+    blocks += _histories(rows)
+    if not blocks:
+        return None
+    recipe = run.recipe()
+    budget = (
+        f"within a budget of {duration(recipe.train.budget_s)}" if recipe.train.budget_s else "without a time limit"
+    )
+    return Section("Training", blocks, lead=f"Seed {recipe.seed}, {budget}.")
+
+
+def repeat_section(run: Run, manifest: Manifest) -> Section:
+    """Return the section on what it was made with and how to make it again."""
+    recorded = (run.read("plan.json", {}) or {}).get("environment") or environment()
+    recipe = run.recipe()
+    source = recipe.data.source or manifest.source
+    command = shlex.join(["fovea", "train", source, "--recipe", str(run.folder / "recipe.yaml"), "--out", "again"])
+    machine = ("system", "cpu")
+    versions = ", ".join(f"{name} {value}" for name, value in recorded.items() if name not in machine)
+    facts = [
+        Fact("Versions", versions),
+        *(Fact(_NAMES[name], str(recorded[name])) for name in machine if name in recorded),
+    ]
+    return Section(
+        "How to repeat it",
+        [
+            Code(command + "\n" + shlex.join(["fovea", "evaluate", "again"])),
+            Code(dump_recipe(recipe), summary="recipe.yaml: every setting, resolved"),
+            Facts(facts),
+        ],
+        lead="A budget in seconds reaches further on a faster machine; the recipe and the seed fix everything else.",
+    )
+
+
+_NAMES = {"system": "System", "cpu": "Processor"}
+
+
+def _sizes(manifest: Manifest) -> list[Fact]:
+    known = manifest.usable().select("width", "height").drop_nulls().to_numpy()  # (N, 2)
+    if not len(known):
+        return []
+    (width, height), low, high = np.median(known, axis=0), known.min(axis=0), known.max(axis=0)
+    extent = f"(widths {low[0]} to {high[0]}, heights {low[1]} to {high[1]})"
+    return [Fact("Typical size", f"{width:.0f} × {height:.0f} px", extent)]
+
+
+def _rungs(rungs: Sequence[Mapping[str, Any]]) -> Table:
+    """Rungs as a table of whatever plain values they recorded."""
+    keys = [key for key in dict.fromkeys(key for rung in rungs for key in rung) if _plain(rungs, key)]
+    columns = [
+        Column(_heading(key), kind="number" if _numeric(rungs, key) else "text", digits=_digits(key)) for key in keys
+    ]
+    cells = [[_cell(rung.get(key)) for key in keys] for rung in rungs]
+    return Table(columns, cells, caption="Rungs climbed, in order")
+
+
+def _heading(key: str) -> str:
+    words = f"{key[:-2]} (s)" if key.endswith("_s") else key
+    return words.replace("_", " ").capitalize()
+
+
+def _plain(rungs: Sequence[Mapping[str, Any]], key: str) -> bool:
+    return all(isinstance(rung.get(key), (str, int, float, bool, type(None))) for rung in rungs)
+
+
+def _numeric(rungs: Sequence[Mapping[str, Any]], key: str) -> bool:
+    values = [rung[key] for rung in rungs if rung.get(key) is not None]
+    return bool(values) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+
+
+def _digits(key: str) -> int:
+    return 1 if key.endswith("_s") else 0 if key in ("epochs", "views", "images", "steps") else 4
+
+
+def _cell(value: Any) -> str | float | None:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+def _histories(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+    if not rows:
+        return []
+    drawings = (
+        ("Loss", {"train_loss": "training", "val_loss": "validation"}, False),
+        ("Accuracy", {"val_accuracy": "validation"}, False),
+        ("Learning rate", {"lr": "learning rate"}, True),
+    )
+    blocks: list[Block] = []
+    for title, columns, log in drawings:
+        drawing = plots.history(rows, columns, label=title.lower(), log=log, wide=log)
+        if drawing:
+            last = {name: row[key] for key, name in columns.items() for row in rows if _known(row.get(key))}
+            ends = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+            alt = f"{title} over {counted(len(rows), 'epoch')}; at the end: {ends}."
+            blocks.append(Figure(drawing, f"{title} per epoch", alt, half=not log))
+    return blocks
+
+
+def _known(value: object) -> bool:
+    return isinstance(value, (int, float))
