@@ -129,7 +129,9 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path
     second = _network()
     run = _fit(_job(second), tmp_path / "parts", resume=True)
     assert [event["file"] for event in run.events("checkpoint_damaged")] == [newest.name]
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 def test_the_loop_learns_and_the_summary_has_one_row_an_epoch(tmp_path: Path) -> None:
