@@ -9,6 +9,7 @@ import typer
 
 from fovea.cli.options import RunFolder
 from fovea.cli.outcome import print_report_path, print_scores
+from fovea.cli.progress import progress_shown
 
 
 def evaluate(
@@ -28,7 +29,8 @@ def evaluate(
     from fovea.core.files import plain
     from fovea.workflows import evaluating
 
-    result = evaluating.evaluate(run, data=data, split=split)
+    with progress_shown(plain=False, budget_s=None) as progress:
+        result = evaluating.evaluate(run, data=data, split=split, console=progress)
     if as_json:
         print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
         return

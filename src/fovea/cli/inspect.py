@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from fovea.cli.progress import progress_shown
+
+if TYPE_CHECKING:
+    from fovea.data.manifest import Manifest
 
 
 def inspect(
@@ -15,25 +20,27 @@ def inspect(
     classes: Annotated[str | None, typer.Option(metavar="FILE", help="A file with the class names.")] = None,
 ) -> None:
     """Show what DATA holds and what is wrong with it."""
-    import polars as pl
-    from rich.console import Console
-    from rich.table import Table
-
     from fovea.core.findings import by_severity
     from fovea.data.reading import read
 
-    manifest = read(data, label_column=label_column, classes=classes)
-    usable = manifest.usable()
-    left_out = manifest.table.height - usable.height
-    console = Console(highlight=False)
-    console.print(f"{usable.height} images, {len(manifest.classes)} classes, {left_out} left out", markup=False)
-    table = Table("split", "images", "fewest in a class", "most in a class", box=None, pad_edge=False)
-    for (split,), rows in sorted(usable.group_by("split"), key=lambda item: str(item[0][0])):
-        counts = (
-            rows.select(pl.col("target").list.explode() if manifest.multilabel else "target").to_series().value_counts()
+    with progress_shown(plain=False, budget_s=None) as progress:
+        manifest = read(
+            data,
+            label_column=label_column,
+            classes=classes,
+            progress=lambda done, total: progress.advance("reading images", done, total),
         )
-        sizes = counts["count"]
-        table.add_row(split or "none given", str(rows.height), str(sizes.min()), str(sizes.max()))
-    console.print(table)
+    _print_counts(manifest)
     for finding in by_severity(list(manifest.findings)):
-        console.print(f"{finding.severity}: {finding.message}\n  fix: {finding.fix}", markup=False)
+        print(f"{finding.severity}: {finding.message}\n  fix: {finding.fix}")
+
+
+def _print_counts(manifest: Manifest) -> None:
+    """Print how many images and classes there are, and how evenly each split is spread over the classes."""
+    usable, left_out = manifest.usable().height, manifest.excluded().height
+    print(f"{usable:,} images of {len(manifest.classes):,} classes; {left_out:,} left out")
+    counts = manifest.counts()
+    for split in counts.columns[1:]:
+        sizes = counts[split]
+        empty = f", none of {(sizes == 0).sum()} classes" if (sizes == 0).any() else ""
+        print(f"  {split:<8} {sizes.sum():>9,} images, {sizes.min():,} to {sizes.max():,} a class{empty}")
