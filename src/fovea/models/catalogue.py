@@ -21,7 +21,7 @@ from torch import nn
 from fovea.core.errors import ModelError, UnknownName
 from fovea.core.files import digest, plain
 from fovea.models import heads, hub
-from fovea.models.weights import StateDict, fit, read_config, read_state_dict, state_digest, weights_file
+from fovea.models.weights import StateDict, fit, read_folder, read_state_dict, state_digest, weights_file
 
 Library = Literal["timm", "torchvision"]
 
@@ -220,7 +220,7 @@ def _from_hub(name: str, *, classes: int, drop_rate: float, input_size: int | No
 
 
 def _from_folder(folder: Path, name: str | None, *, classes: int, drop_rate: float, input_size: int | None) -> Loaded:
-    config = read_config(folder)
+    config, state = read_folder(folder)
     library: Library = "torchvision" if config.get("library") == "torchvision" else "timm"
     architecture = str(config["architecture"])
     _, known, own_tag = resolve(_TORCHVISION + architecture if library == "torchvision" else architecture)
@@ -228,7 +228,6 @@ def _from_folder(folder: Path, name: str | None, *, classes: int, drop_rate: flo
     if name is not None:
         _refuse_conflict(name, library, known, str(described.get("tag") or own_tag), folder)
     model_args = _sized(described, dict(config.get("model_args") or {}), library, input_size)
-    state = read_state_dict(weights_file(folder))
     model = build(library, known, classes=classes, model_args=model_args, pretrained_cfg=described, drop_rate=drop_rate)
     _fit(model, state, source=str(folder))
     return _loaded(model, known, model_args, described, library=library, source=str(folder))

@@ -26,21 +26,46 @@ from fovea.core.files import digest
 StateDict = dict[str, Tensor]
 
 _FILE_NAMES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+WEIGHTS_DIGEST = "weights_digest"  # config.json's key for `core.files.digest` of the weights file
+PENDING_CONFIG = ".config.json.next"  # the config of weights that are about to be, or have just been, swapped in
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # averaged weights first, as timm does
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch.compile, Lightning
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_folder(folder: Path) -> tuple[dict[str, Any], StateDict]:
+    """Read a model folder: its config and its weights.
+
+    Where the config states the digest of its weights, they must match. If saving was cut off after the weights were
+    swapped, the config waiting beside the old one is theirs.
+
+    Raises:
+        ModelError: something is missing or damaged, or config and weights do not belong together.
+    """
+    config = read_config(folder)
+    path = weights_file(folder)
+    if WEIGHTS_DIGEST in config:
+        found = digest(path.read_bytes())
+        if config[WEIGHTS_DIGEST] != found and (folder / PENDING_CONFIG).is_file():
+            config = read_config(folder, name=PENDING_CONFIG)
+        if config[WEIGHTS_DIGEST] != found:
+            raise ModelError(
+                f"{path} is damaged: it is not the file that config.json was written for",
+                hint="copy the folder again, or repeat the command that made it",
+            )
+    return config, read_state_dict(path)
+
+
+def read_config(folder: Path, *, name: str = "config.json") -> dict[str, Any]:
     """Read a model folder's config.json.
 
     Raises:
         ModelError: no folder, no config.json, or it is not a JSON object that names an architecture.
     """
-    path = folder / "config.json"
+    path = folder / name
     if not path.is_file():
         raise ModelError(
-            f"{folder} is not a model folder: it has no config.json",
+            f"{folder} is not a model folder: it has no {name}",
             hint="pass a folder in timm's format, or the weights file itself together with --model NAME",
         )
     try:
