@@ -283,7 +283,7 @@ def _unbounded_to_uint8(values: np.ndarray) -> np.ndarray:
     elif low >= 0 and high <= 65535 and integers:
         scaled = finite / 257
     else:
-        scaled = (finite - low) * (255 / (high - low)) if high > low else np.zeros_like(finite)
+        scaled = (finite - low) / (high - low) * 255 if high > low else np.zeros_like(finite)
     return np.nan_to_num(np.rint(scaled), nan=0.0).astype(np.uint8)
 
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from fovea.data.augment.draws import uniforms
+from fovea.data.preprocess import FILTERS, Interpolation
 
 _ATTEMPTS = 10
 _DRAWS = 2 * _ATTEMPTS + 8  # area and ratio of each attempt; left, top, two flips, angle, three colour factors
@@ -37,7 +38,8 @@ class Augment:
         hflip, vflip: probabilities of the flips.
         rotate: largest angle in degrees, either way; corners show the reflected image.
         color_jitter: strength of brightness, contrast and saturation changes: factors in [1 - s, 1 + s].
-        interpolation: "bilinear" or "bicubic", antialiased.
+        interpolation: a filter's name as in `Preprocess`. The kernel has two, both antialiased: "bicubic" and
+            "lanczos" give the bicubic, all others the bilinear.
 
     The crop is that of torchvision's RandomResizedCrop (Szegedy et al. 2015, "Going deeper with convolutions",
     section 6): ten attempts at area and ratio, then the largest centred crop that fits the ratio.
@@ -53,7 +55,7 @@ class Augment:
     vflip: float = 0.0
     rotate: float = 0.0
     color_jitter: float = 0.2
-    interpolation: str = "bilinear"
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_scale <= 1:
@@ -65,8 +67,8 @@ class Augment:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
         if not 0 <= self.rotate <= 180:
             raise ValueError(f"rotate is {self.rotate}; expected 0 to 180 degrees")
-        if self.interpolation not in ("bilinear", "bicubic"):
-            raise ValueError(f"interpolation is {self.interpolation!r}; expected 'bilinear' or 'bicubic'")
+        if self.interpolation not in FILTERS:
+            raise ValueError(f"interpolation is {self.interpolation!r}; expected one of {tuple(FILTERS)}")
 
     def store_px(self, size: int) -> int:
         """The shorter side, in pixels, that a store needs so that no crop of a square image has to be enlarged."""
@@ -110,7 +112,8 @@ class Augment:
         # (H,W,C) -> (1,C,H,W). The unit axis comes first: its stride then tells torch that this is channels-last.
         crop = torch.from_numpy(image[top : top + height, left : left + width])[None].permute(0, 3, 1, 2)
         size = (out.shape[0], out.shape[1])
-        pixels = F.interpolate(crop, size=size, mode=self.interpolation, antialias=True, align_corners=False)
+        kernel = "bicubic" if self.interpolation in ("bicubic", "lanczos") else "bilinear"
+        pixels = F.interpolate(crop, size=size, mode=kernel, antialias=True, align_corners=False)
         flips = [axis for axis, hit in ((2, vertical < self.vflip), (3, horizontal < self.hflip)) if hit]
         if flips:
             pixels = pixels.flip(flips)
