@@ -41,6 +41,6 @@ def _print_counts(manifest: Manifest) -> None:
     print(f"{usable:,} images of {len(manifest.classes):,} classes; {left_out:,} left out")
     counts = manifest.counts()
     for split in counts.columns[1:]:
-        sizes = counts[split]
-        empty = f", none of {(sizes == 0).sum()} classes" if (sizes == 0).any() else ""
-        print(f"  {split:<8} {sizes.sum():>9,} images, {sizes.min():,} to {sizes.max():,} a class{empty}")
+        sizes = counts[split].to_list()
+        empty = f", none of {sizes.count(0)} classes" if 0 in sizes else ""
+        print(f"  {split:<8} {sum(sizes):>9,} images, {min(sizes):,} to {max(sizes):,} a class{empty}")

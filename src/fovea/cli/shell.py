@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"hint: {error.hint}", file=sys.stderr)
         return INTERRUPTED if stopped else 2
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # the reader (head, less) has left: nothing remains to flush
+        sys.stdout = None  # the reader (head, less) has left: nothing remains to flush
         return 1
     return 0
 
