@@ -14,7 +14,7 @@ from fovea.core.recipe import TrainRecipe
 from fovea.training.ema import Ema
 from fovea.training.objective import build_objective, class_weights
 from fovea.training.optimisers import OPTIMISERS, build_optimiser, parameter_groups, peak_lr
-from fovea.training.planning import plan_network, plan_tail, sizes_to_try
+from fovea.training.planning import MOST_EPOCHS, MOST_SCRATCH_EPOCHS, plan_epochs, plan_tail
 from fovea.training.sampling import batch_count, epoch_batches
 from fovea.training.schedules import SCHEDULES, lr_factor
 
@@ -157,12 +157,11 @@ def test_balanced_sampling_evens_the_classes_out() -> None:
     assert set(rows[targets[rows] == 1]) == {96, 97, 98}
 
 
-def test_the_largest_size_with_enough_epochs_is_planned() -> None:
-    speeds = {224: 0.04, 160: 0.02, 128: 0.0125}
-    assert plan_network(left_s=1000, images=1000, image_s=speeds) == {"size": 224, "epochs": 25}
-    assert plan_network(left_s=200, images=1000, image_s=speeds) == {"size": 160, "epochs": 10}
-    assert plan_network(left_s=60, images=1000, image_s=speeds) == {"size": 128, "epochs": 4}
-    assert plan_network(left_s=10, images=1000, image_s=speeds) is None
+def test_the_epochs_that_fit_are_planned_up_to_what_is_worth_it() -> None:
+    assert plan_epochs(left_s=100, images=1000, image_s=0.03, from_scratch=False) == 3
+    assert plan_epochs(left_s=10, images=1000, image_s=0.03, from_scratch=False) == 0
+    assert plan_epochs(left_s=math.inf, images=1000, image_s=0.03, from_scratch=False) == MOST_EPOCHS
+    assert plan_epochs(left_s=1e6, images=1000, image_s=0.03, from_scratch=True) == MOST_SCRATCH_EPOCHS
 
 
 def test_the_deepest_cut_with_enough_views_is_planned() -> None:
@@ -174,12 +173,6 @@ def test_the_deepest_cut_with_enough_views_is_planned() -> None:
         "epochs": 6,
     }
     assert plan_tail(left_s=20, images=1000, prefix_s=prefix, suffix_s=suffix, epochs=6) is None
-
-
-def test_sizes_go_down_to_half_and_fixed_networks_have_one() -> None:
-    assert sizes_to_try(256, flexible=True) == [256, 224, 192, 160, 128]
-    assert sizes_to_try(96, flexible=True) == [96]
-    assert sizes_to_try(224, flexible=False) == [224]
 
 
 def test_the_catalogue_of_schedules_and_optimisers_is_the_one_promised() -> None:

@@ -8,7 +8,6 @@ computed in `planning` and `views`.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,12 +20,10 @@ from fovea.training import rungs
 from fovea.training.checkpoints import load_checkpoint, save_checkpoint
 from fovea.training.loop import Scores
 from fovea.training.planning import (
-    SCRATCH_EPOCHS,
-    UNLIMITED_EPOCHS,
+    WHOLE_EPOCHS,
     measure_step_s,
-    plan_network,
+    plan_epochs,
     plan_tail,
-    sizes_to_try,
     tail_cuts,
 )
 from fovea.training.session import Session, SplitData, split_data
@@ -73,11 +70,9 @@ def _climb_auto(
 
 def _next_rung(session: Session, images: int) -> str:
     """Return "full", "tail" or "none" by what the time that is left can pay for."""
-    stretch = session.decide("network", lambda: _plan_network(session, images))
-    if stretch is not None:
+    if session.decide("epochs", lambda: _plan_epochs(session, images)) >= WHOLE_EPOCHS:
         return "full"
-    tail = session.decide("tail", lambda: _plan_tail(session, images))
-    if tail is not None:
+    if session.decide("tail", lambda: _plan_tail(session, images)) is not None:
         return "tail"
     session.choose("stopping after the linear head", "the time left pays for no useful further training")
     return "none"
@@ -239,22 +234,20 @@ def _choose_view(
     return Preprocess.from_dict(rows[0]["preprocess"])
 
 
-def _plan_network(session: Session, images: int) -> dict[str, Any] | None:
-    """Measure training steps at several sizes and plan the whole network's training."""
+def _plan_epochs(session: Session, images: int) -> int:
+    """Return how many epochs to train the whole network: the recipe's, or what fits by a measured step."""
     settings = session.settings
     if settings.epochs is not None:
-        return {"size": session.preprocess.input_size, "epochs": settings.epochs}
-    left_s = session.training_left_s()
-    if math.isinf(left_s):
-        epochs = SCRATCH_EPOCHS if session.recipe.model.from_scratch else UNLIMITED_EPOCHS
-        return {"size": session.preprocess.input_size, "epochs": epochs}
-    image_s: dict[int, float] = {}
-    for size in sizes_to_try(session.preprocess.input_size, flexible=session.flexible):
-        example = session.example(size, batch=settings.batch_size)
-        image_s[size] = measure_step_s(session.working, example) * STEP_OVERHEAD / len(example)
-    plan = plan_network(left_s=session.training_left_s(), images=images, image_s=image_s)
-    session.run.event("measured", what="training step", images_per_s={s: 1 / t for s, t in image_s.items()})
-    return plan
+        return settings.epochs
+    example = session.example(session.preprocess.input_size, batch=settings.batch_size)
+    image_s = measure_step_s(session.working, example) * STEP_OVERHEAD / len(example)
+    session.run.event("measured", what="training steps of the whole network", images_per_s=1 / image_s)
+    return plan_epochs(
+        left_s=session.training_left_s(),
+        images=images,
+        image_s=image_s,
+        from_scratch=session.recipe.model.from_scratch,
+    )
 
 
 # A real step also decodes, augments, updates the optimiser and validates; measured on the grocery photos.
@@ -262,14 +255,13 @@ STEP_OVERHEAD = 1.3
 
 
 def _climb_network(session: Session, train: SplitData, val: SplitData, *, resume: bool) -> Scores | None:
-    """Train the whole network, at the size and for the epochs that the plan or the recipe says."""
+    """Train the whole network for the epochs that the recipe or the time left says."""
     scratch = session.recipe.model.from_scratch
-    plan = session.decide("network", lambda: _plan_network(session, len(train)))
-    if plan is None:
-        plan = {"size": min(sizes_to_try(session.preprocess.input_size, flexible=session.flexible)), "epochs": 1}
+    size = session.preprocess.input_size
+    epochs = max(1, session.decide("epochs", lambda: _plan_epochs(session, len(train))))
     session.choose(
-        f"{'training from scratch' if scratch else 'fine-tuning the whole network'} at {plan['size']} px",
-        f"{plan['epochs']} epochs" + (" fit the time left" if session.clock.budget_s else ""),
+        f"{'training from scratch' if scratch else 'fine-tuning the whole network'} at {size} px",
+        f"{epochs} epochs" + (" fit the time left" if session.clock.budget_s else ""),
     )
     return rungs.train_network(
         session,
@@ -277,8 +269,8 @@ def _climb_network(session: Session, train: SplitData, val: SplitData, *, resume
         val,
         rung="full",
         stages=parameter_stages(session.working),
-        size=plan["size"],
-        epochs=plan["epochs"],
+        size=size,
+        epochs=epochs,
         resume=resume,
     )
 
@@ -294,7 +286,7 @@ def _plan_tail(session: Session, images: int) -> dict[str, Any] | None:
     cuts = tail_cuts(chain) if chain else []
     if chain is None or not cuts:
         return None
-    names = {chain.units[cut - 1 + 1].name: cut for cut in range(1, len(chain.units))}
+    names = {chain.units[cut].name: cut for cut in range(1, len(chain.units))}
     if settings.cut is not None:
         if settings.cut not in names:
             raise UnknownName("train.cut", settings.cut, names)

@@ -15,23 +15,10 @@ from torch import nn
 
 from fovea.models.chain import Chain
 
-# Fewer passes than this over augmented images gain little over a linear head; more than this gain little over this.
-LEAST_EPOCHS, MOST_EPOCHS = 3, 30
-# Without a budget nothing limits the epochs; these are what fine-tuning and training from scratch need in practice.
-UNLIMITED_EPOCHS, SCRATCH_EPOCHS = 12, 60
-TAIL_EPOCHS = 6
-
-
-def sizes_to_try(input_size: int, *, flexible: bool) -> list[int]:
-    """Return training sizes from the judged size downwards, in steps of 32 pixels, never below 96 or half.
-
-    >>> sizes_to_try(224, flexible=True)
-    [224, 192, 160, 128]
-    """
-    if not flexible:
-        return [input_size]
-    smaller = range(input_size - 32, max(96, input_size // 2) - 1, -32)
-    return [input_size, *smaller]
+# Fine-tuning the whole network in fewer epochs than this gains less than training its last stages for longer.
+WHOLE_EPOCHS = 8
+MOST_EPOCHS, MOST_SCRATCH_EPOCHS = 20, 60
+TAIL_EPOCHS, LEAST_VIEWS, MOST_VIEWS = 5, 3, 12
 
 
 def measure_step_s(module: nn.Module, inputs: torch.Tensor, *, steps: int = 2) -> float:
@@ -50,32 +37,20 @@ def measure_step_s(module: nn.Module, inputs: torch.Tensor, *, steps: int = 2) -
     return min(times[1:])
 
 
-def plan_network(
-    *, left_s: float, images: int, image_s: dict[int, float], least_epochs: int = LEAST_EPOCHS
-) -> dict[str, Any] | None:
-    """Choose the training size and the epochs for the whole network, or None when too few epochs fit.
-
-    The largest size at which `WANTED_EPOCHS` fit wins, else the smallest size with at least `least_epochs`.
+def plan_epochs(*, left_s: float, images: int, image_s: float, from_scratch: bool) -> int:
+    """Return how many epochs of the whole network fit the time left, up to the number that is worth it.
 
     Args:
         left_s: seconds for training; infinite without a budget.
         images: training images.
-        image_s: measured seconds per image by training size.
+        image_s: measured seconds per image.
+        from_scratch: random weights need more epochs.
 
-    >>> plan_network(left_s=500, images=1000, image_s={224: 0.1, 160: 0.05, 128: 0.03})
-    {'size': 160, 'epochs': 10}
+    >>> plan_epochs(left_s=500, images=1000, image_s=0.05, from_scratch=False)
+    10
     """
-    if math.isinf(left_s):
-        return {"size": max(image_s), "epochs": UNLIMITED_EPOCHS}
-    fitting = {size: int(left_s / (images * seconds)) for size, seconds in image_s.items()}
-    for size in sorted(fitting, reverse=True):
-        if fitting[size] >= WANTED_EPOCHS:
-            return {"size": size, "epochs": min(MOST_EPOCHS, fitting[size])}
-    smallest = min(fitting)
-    return {"size": smallest, "epochs": fitting[smallest]} if fitting[smallest] >= least_epochs else None
-
-
-WANTED_EPOCHS = 8
+    most = MOST_SCRATCH_EPOCHS if from_scratch else MOST_EPOCHS
+    return most if math.isinf(left_s) else min(most, int(left_s / (images * image_s)))
 
 
 def tail_cuts(chain: Chain) -> list[int]:
@@ -98,10 +73,10 @@ def tail_cuts(chain: Chain) -> list[int]:
 def plan_tail(
     *, left_s: float, images: int, prefix_s: dict[int, float], suffix_s: dict[int, float], epochs: int = TAIL_EPOCHS
 ) -> dict[str, Any] | None:
-    """Choose the cut and the number of cached views, or None when not even two views at any cut fit.
+    """Choose the cut and the number of cached views, or None when too few views fit at any cut.
 
-    The deepest cut (the most stages trained) that allows at least `_LEAST_VIEWS` views wins; what time is then left
-    goes into views, each of which is trained on about as often as the others.
+    The deepest cut (the most stages trained) that allows at least `LEAST_VIEWS` views wins; what time is then left
+    goes into more views.
 
     Args:
         left_s: seconds for computing views and training.
@@ -111,15 +86,12 @@ def plan_tail(
         epochs: passes over the images.
 
     >>> plan_tail(left_s=100, images=1000, prefix_s={5: 0.01, 6: 0.012}, suffix_s={5: 0.01, 6: 0.005})
-    {'cut': 5, 'views': 4, 'epochs': 6}
+    {'cut': 5, 'views': 5, 'epochs': 5}
     """
     if math.isinf(left_s):
-        return {"cut": min(prefix_s), "views": 2 * epochs, "epochs": 2 * epochs}
+        return {"cut": min(prefix_s), "views": MOST_VIEWS, "epochs": 2 * epochs}
     for cut in sorted(prefix_s):
         views = int((left_s / images - epochs * suffix_s[cut]) / prefix_s[cut])
-        if views >= _LEAST_VIEWS:
-            return {"cut": cut, "views": min(views, 2 * epochs), "epochs": epochs}
+        if views >= LEAST_VIEWS:
+            return {"cut": cut, "views": min(views, MOST_VIEWS), "epochs": epochs}
     return None
-
-
-_LEAST_VIEWS = 3
