@@ -132,8 +132,8 @@ def _write_csv(rows: Iterator[Row], file: IO[bytes], columns: list[str]) -> None
 
 def _csv_line(values: list[Any]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([_cell(value) for value in values])
-    return text.getvalue().encode("utf-8")
+    csv.writer(text).writerow([_cell(value) for value in values])  # quotes \r and \n only if its lines end in both
+    return text.getvalue().removesuffix("\r\n").encode("utf-8") + b"\n"
 
 
 def _cell(value: Any) -> Any:

@@ -121,9 +121,9 @@ class Predictor:
         Raises:
             DataError: the image cannot be read.
         """
-        pixels = self._pixels(image)
+        pixels = self._pixels(image)[None].copy()  # what comes from Pillow may be read-only, which torch warns of
         with torch.inference_mode():
-            probabilities = self._forward(torch.from_numpy(pixels)[None])
+            probabilities = self._forward(torch.from_numpy(pixels))
         return Prediction(probabilities[0], self.classes, self.threshold)
 
     def predict_pixels(self, pixels: Pixels) -> Probabilities:
