@@ -71,8 +71,6 @@ def match_class_map(rows: Rows, labels: Iterable[str], known: Known) -> ClassMap
     classes, class_ids = tuple(known[0]), None if known[1] is None else tuple(known[1])
     named = _name_labels(rows, labels)
     by_name = {_tidy(name): index for index, name in enumerate(classes)}
-    folded = Counter(name.casefold() for name in by_name)
-    by_folded = {name.casefold(): index for name, index in by_name.items() if folded[name.casefold()] == 1}
     by_id = {item: index for index, item in enumerate(class_ids or ())}
     position: dict[str, int] = {}
     loosely = []
@@ -82,8 +80,7 @@ def match_class_map(rows: Rows, labels: Iterable[str], known: Known) -> ClassMap
         index = by_name.get(name, by_name.get(f"{name} ({written})"))
         if by_source is not None and (named.by_id or index is None):
             index = by_source
-        if index is None and name.casefold() in by_folded:
-            index = by_folded[name.casefold()]
+        if index is None and (index := _loose_match(name, by_name)) is not None:
             loosely.append(f"{name!r} as {classes[index]!r}")
         if index is None and written in by_id and _tidy(classes[by_id[written]]) == written:
             index = by_id[written]  # the model has ids only, so no name of its own contradicts
@@ -93,12 +90,23 @@ def match_class_map(rows: Rows, labels: Iterable[str], known: Known) -> ClassMap
     if loosely:
         findings.append(
             _finding(
-                f"labels were matched to the model's classes without regard to case: {_some(loosely)}",
+                f"{len(loosely):,} labels were matched to classes that the model writes differently: {_some(loosely)}",
                 fix="write them as the model does",
                 severity="note",
             )
         )
     return ClassMap(classes, class_ids, position, tuple(findings))
+
+
+def _loose_match(name: str, by_name: Mapping[str, int]) -> int | None:
+    """Return the one class that differs only by case, or by the folders above it (`Fruit/Apple` and `Apple`)."""
+    wanted = name.casefold()
+    matches = []
+    for known, index in by_name.items():
+        other = known.casefold()
+        if other == wanted or other.endswith(f"/{wanted}") or wanted.endswith(f"/{other}"):
+            matches.append(index)
+    return matches[0] if len(matches) == 1 else None
 
 
 def split_findings(counts: pl.DataFrame) -> list[Finding]:

@@ -152,11 +152,8 @@ class Manifest:
         target = pl.col("target")
         if self.multilabel:
             target = target.list.sort().cast(pl.List(pl.String)).list.join("|")
-        lines = self.usable().select(
-            pl.concat_str(
-                pl.coalesce("digest", "path"), target.cast(pl.String), pl.col("split").fill_null(""), separator=" "
-            ).alias("line")
-        )
+        parts = (pl.coalesce("digest", "path"), target.cast(pl.String).fill_null(""), pl.col("split").fill_null(""))
+        lines = self.usable().select(line=pl.concat_str(*parts, separator=" "))
         return digest(*self.classes, "\n".join(lines["line"].sort()))
 
     def with_findings(self, *findings: Finding) -> Manifest:

@@ -20,7 +20,8 @@ from fovea.data import decoding
 from fovea.data.classmap import ClassMap, Known, build_class_map, match_class_map, split_findings
 from fovea.data.formats.base import FORMATS, Rows
 from fovea.data.formats.classfile import ClassFile, read_class_file
-from fovea.data.formats.tree import walk
+from fovea.data.formats.table import TABLE_SUFFIXES
+from fovea.data.formats.tree import as_text, is_text, walk
 from fovea.data.manifest import Manifest, schema
 from fovea.data.scanning import Progress, scan
 
@@ -37,6 +38,7 @@ def read(
     label_column: str | None = None,
     classes: Path | str | None = None,
     known: Known | None = None,
+    multilabel: bool = False,
     max_pixels: int = decoding.MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Manifest:
@@ -48,6 +50,7 @@ def read(
         classes: a file that names the classes: one name a line, or a table with id and name.
         known: class names and source ids (or None) of a trained model, which labels are matched to; rows with a label
             it does not know are excluded.
+        multilabel: read as multi-label even when no row has several labels (for a model that is).
         max_pixels: images with more pixels are excluded.
         progress: called with (files done, files in all).
 
@@ -58,6 +61,7 @@ def read(
     _check_exists(source)
     class_file = read_class_file(Path(classes).expanduser()) if classes is not None else None
     rows = _read_rows(source, label_column, class_file)
+    multilabel = multilabel or rows.multilabel
     table = rows.table.with_row_index("row")
     table, listing_findings = _without_repeats(table)
     table = _scanned(table, rows.root, max_pixels, progress)
@@ -66,14 +70,14 @@ def read(
     usable = table.filter(pl.col("excluded").is_null())
     labels = usable["labels"].list.explode(keep_nulls=False, empty_as_null=False).unique().sort().to_list()
     class_map = match_class_map(rows, labels, known) if known is not None else build_class_map(rows, labels)
-    table = _with_targets(table, class_map, multilabel=rows.multilabel)
+    table = _with_targets(table, class_map, multilabel=multilabel)
     findings = [*rows.findings, *listing_findings, *_exclusion_findings(table), *class_map.findings]
     manifest = Manifest(
-        table.sort("row").select(list(schema(multilabel=rows.multilabel))),
+        table.sort("row").select(list(schema(multilabel=multilabel))),
         class_map.classes,
         class_ids=class_map.class_ids,
         root=rows.root.absolute(),
-        multilabel=rows.multilabel,
+        multilabel=multilabel,
         findings=tuple(findings),
         source=str(source),
     )
@@ -103,6 +107,8 @@ def check_trainable(manifest: Manifest) -> None:
 
 
 def _check_exists(source: Path) -> None:
+    if not is_text(str(source.absolute())):
+        raise DataError(f"the path {as_text(str(source))} is not valid UTF-8", hint="rename the folder")
     if source.exists():
         return
     beside = sorted(path.name for path in source.parent.iterdir()) if source.parent.is_dir() else []
@@ -116,7 +122,7 @@ def _read_rows(source: Path, label_column: str | None, class_file: ClassFile | N
         rows = entry.build(source, label_column=label_column, class_file=class_file)
         if rows is not None:
             if not rows.table.height:
-                raise DataError(f"no images in {source}: {_survey(source)}", hint=LAYOUTS)
+                raise DataError(f"no images in {source}: {_survey(source)}", hint=_layouts(source))
             return rows
     if source.suffix.casefold() in decoding.SUFFIXES:
         raise DataError(f"{source} is one image, expected a folder, a table or a list of images", hint=LAYOUTS)
@@ -133,11 +139,20 @@ def _survey(source: Path) -> str:
     return f"found {images:,} images" + (f", {', '.join(kinds)} files" if kinds else " and no other files")
 
 
+def _layouts(source: Path) -> str:
+    """Name the table that lies in a folder without class folders, else what is understood."""
+    tables = [path for path in sorted(source.iterdir()) if path.suffix in TABLE_SUFFIXES] if source.is_dir() else []
+    return f"{tables[0].name} lies there; to read it, pass {tables[0]}" if tables else LAYOUTS
+
+
 def _scanned(table: pl.DataFrame, root: Path, max_pixels: int, progress: Progress | None) -> pl.DataFrame:
     """Open the files of the rows that are still in; the reader's own reasons stay."""
-    base = root.absolute()
-    open_rows = table.filter(pl.col("excluded").is_null())
-    found = scan([base / path for path in open_rows["path"]], max_pixels=max_pixels, progress=progress)
+    absolute = pl.col("path").str.contains(r"^/|^\w:/")
+    below_root = pl.concat_str(pl.lit(f"{root.absolute()}/".replace("//", "/")), "path")
+    open_rows = table.filter(pl.col("excluded").is_null()).with_columns(
+        path=pl.when(absolute).then("path").otherwise(below_root)
+    )
+    found = scan(open_rows["path"].to_list(), max_pixels=max_pixels, progress=progress)
     found = found.with_columns(open_rows["row"]).rename({"excluded": "scan_excluded"})
     return (
         table.join(found, on="row", how="left", maintain_order="left")
@@ -298,4 +313,4 @@ def _nothing_usable(manifest: Manifest) -> DataError:
     message = f"none of the {manifest.table.height:,} images of {manifest.source} can be used: {listing}"
     if first["excluded"] == "is missing":
         return DataError(message, hint=f"paths start from {manifest.root}; the first one is {first['path']!r}")
-    return DataError(message, hint=LAYOUTS)
+    return DataError(message, hint=_layouts(Path(manifest.source)))

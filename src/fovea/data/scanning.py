@@ -52,11 +52,11 @@ class _Stamp(NamedTuple):
     mtime_ns: int
 
 
-def scan(paths: Sequence[Path], *, max_pixels: int, progress: Progress | None = None) -> pl.DataFrame:
+def scan(paths: Sequence[str], *, max_pixels: int, progress: Progress | None = None) -> pl.DataFrame:
     """Open every file that is not remembered, in threads.
 
     Args:
-        paths: absolute paths.
+        paths: absolute paths, as text: a hundred thousand Path objects cost more than asking the disk about them.
         max_pixels: images with more pixels are excluded.
         progress: called with (files done, files in all) as the scan goes on.
 
@@ -91,20 +91,20 @@ def _threads() -> int:
     return min(32, 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 8)
 
 
-def _stamp(path: Path) -> _Stamp | Scanned:
+def _stamp(path: str) -> _Stamp | Scanned:
     """Return what identifies the file's state, or the reason it cannot be opened at all."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         return _refused("is missing")
     except (OSError, ValueError) as error:
         return _refused(_reason(error))
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         return _refused("is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file")
-    return _Stamp(str(path), status.st_size, status.st_mtime_ns)
+    return _Stamp(path, status.st_size, status.st_mtime_ns)
 
 
-def _open(path: Path, max_pixels: int) -> Scanned:
+def _open(path: str, max_pixels: int) -> Scanned:
     size: int | None = None
     content: str | None = None
     try:
@@ -145,12 +145,14 @@ def _reason(error: Exception) -> str:
 class _Memory:
     """The answers of earlier scans under one limit of pixels."""
 
-    def __init__(self, connection: sqlite3.Connection, max_pixels: int) -> None:
-        self._connection: sqlite3.Connection | None = connection
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        self._path = path
         self._max_pixels = max_pixels
-        connection.execute(
+        self._connection: sqlite3.Connection | None = sqlite3.connect(path, timeout=_BUSY_S)
+        self._run(
             f"CREATE TABLE IF NOT EXISTS {_TABLE} (path TEXT, max_pixels INTEGER, size INTEGER, mtime_ns INTEGER, "
-            "width INTEGER, height INTEGER, digest TEXT, excluded TEXT, PRIMARY KEY (path, max_pixels)) WITHOUT ROWID"
+            "width INTEGER, height INTEGER, digest TEXT, excluded TEXT, PRIMARY KEY (path, max_pixels)) WITHOUT ROWID",
+            [],
         )
 
     def recall(self, stamps: Sequence[_Stamp]) -> dict[_Stamp, Scanned]:
@@ -179,38 +181,42 @@ class _Memory:
         self._run(f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows, many=True)
 
     def _run(self, command: str, values: Sequence, *, many: bool = False) -> list[tuple]:
-        """Run one command in a transaction of its own; after a failure (disk full, damaged) remember nothing more."""
+        """Run one command in a transaction of its own. After a failure nothing more is remembered in this scan.
+
+        A damaged database is removed, so that the next scan begins a new one; one that is only busy, full or read-only
+        (an OperationalError) stays.
+        """
         if self._connection is None:
             return []
         try:
             with self._connection:
                 cursor = self._connection.executemany(command, values) if many else None
                 return [] if cursor else self._connection.execute(command, values).fetchall()
-        except (sqlite3.Error, UnicodeEncodeError):
-            self._connection = None
+        except sqlite3.Error as error:
+            self.close()
+            if not isinstance(error, sqlite3.OperationalError):
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
             return []
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 @contextlib.contextmanager
 def _memory(max_pixels: int) -> Iterator[_Memory | None]:
-    """Yield the database, or None where it cannot be used; a damaged one is removed and begun anew."""
+    """Yield the database, or None where there can be none."""
     path = cache_root() / "scan" / "files.sqlite"
-    connection = memory = None
-    for _attempt in range(2):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, timeout=_BUSY_S)
-            memory = _Memory(connection, max_pixels)
-            break
-        except sqlite3.OperationalError:  # busy, read-only or full: not damaged
-            break
-        except sqlite3.DatabaseError:
-            with contextlib.suppress(OSError):
-                path.unlink()
-        except OSError:
-            break
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        memory = _Memory(path, max_pixels)
+    except (OSError, sqlite3.Error):
+        yield None
+        return
     try:
         yield memory
     finally:
-        if connection:
-            connection.close()
+        memory.close()

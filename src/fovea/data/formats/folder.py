@@ -43,10 +43,7 @@ def read_folder(source: Path, *, label_column: str | None, class_file: ClassFile
         rows.extend(_rows(tree, prefix, split))
         findings.extend(_findings(tree, prefix))
     if ignored:
-        names = ", ".join(path.name for path in ignored)
-        message = f"the folders {names} beside {', '.join(path.name for _, path in splits)} were not read"
-        fix = "rename them to train, val or test if they belong to the data"
-        findings.append(Finding(severity="note", code="ignored-folder", message=message, fix=fix))
+        findings.append(_ignored(ignored, [path for _, path in splits]))
     chosen, required = naming(class_file, root)
     return Rows(
         table=pl.DataFrame(rows, schema=ROW_SCHEMA, orient="row"),
@@ -68,15 +65,31 @@ def _unwrap(source: Path) -> Path:
 def _split_folders(root: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
     """Return (split, folder) pairs and the folders beside them; no pairs when the names are classes.
 
-    "train" may be a class beside "bus" and "car". A folder is a split when folders lie in it, or when every folder of
-    the root is named after a split.
+    "train" may be a class beside "bus" and "car". The names mean splits when every folder of the root has such a name,
+    or when class folders lie in them: in those of two splits, or in that of one and in none of the folders beside it.
     """
     folders = child_folders(root)
     named = [(split, path) for path in folders if (split := split_of(path.name))]
     others = [path for path in folders if not split_of(path.name)]
-    if not named or (others and not any(child_folders(path) for _, path in named)):
-        return [], []
-    return named, others
+    if not others:
+        return named, []
+    several = len({split for split, _ in named}) > 1
+    if any(child_folders(path) for _, path in named) and (several or not any(map(child_folders, others))):
+        return named, others
+    return [], []
+
+
+def _ignored(folders: list[Path], splits: list[Path]) -> Finding:
+    names = ", ".join(as_text(path.name) for path in folders)
+    beside = ", ".join(path.name for path in splits)
+    images = sum(len(names) for path in folders for names in walk(path).images.values())
+    return Finding(
+        severity="warning" if images else "note",
+        code="ignored-folder",
+        message=f"{names} beside {beside} were not read; they hold {images:,} images",
+        fix="rename them to train, val or test if they belong to the data",
+        evidence={"folders": [as_text(path.name) for path in folders], "images": images},
+    )
 
 
 def _loose(folder: Path) -> dict[str, list[str]]:

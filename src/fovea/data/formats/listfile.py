@@ -87,8 +87,11 @@ def _looks_like_list(path: Path, *, least_labelled: float) -> bool:
     """Whether most of the first lines name an image, and a share of at least `least_labelled` gives it a label."""
     if path.suffix.casefold() in SUFFIXES:
         return False
-    with open(path, "rb") as file:
-        start = file.read(64 * 1024)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64 * 1024)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from error
     if b"\0" in start.removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff") and not start.startswith(
         (b"\xff\xfe", b"\xfe\xff")
     ):

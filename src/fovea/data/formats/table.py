@@ -20,8 +20,8 @@ from fovea.data.formats.base import FORMATS, ROW_SCHEMA, Rows, choose_column, na
 from fovea.data.formats.classfile import ClassFile
 from fovea.data.formats.text import lines_of, read_text
 
-_TEXT = (".csv", ".tsv", ".tab")
 _PARQUET = (".parquet", ".pq")
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", *_PARQUET)
 _PATH_NAMES = (
     "path",
     "image",
@@ -45,7 +45,7 @@ _WHOLE_FLOATS = r"^-?\d+\.0+$"
 def read_table(source: Path, *, label_column: str | None, class_file: ClassFile | None) -> Rows | None:
     """Read a table; see the module's docstring. A CSV file without a header is left to the list files."""
     suffix = source.suffix.casefold()
-    if not source.is_file() or suffix not in (*_TEXT, *_PARQUET):
+    if not source.is_file() or suffix not in TABLE_SUFFIXES:
         return None
     frame = _read_parquet(source) if suffix in _PARQUET else _read_text_table(source)
     if frame is None:
