@@ -8,6 +8,7 @@ but matplotlib's settings while one is written.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -359,6 +360,8 @@ def _svg(figure: Figure) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     text = io.StringIO()
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        # Text stays text and the reader's browser has the glyphs, whatever matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
     return text.getvalue()
