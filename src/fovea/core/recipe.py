@@ -30,10 +30,10 @@ class DataRecipe:
     input_size: int | None = setting(None, "input side in pixels; the weights' own size when empty", low=8)
     max_pixels: int = setting(179_000_000, "images with more pixels than this are left out", low=1)
     augment: bool = setting(True, "random crops, flips and colour changes while training")
-    crop_scale: float = setting(0.5, "smallest share of the area that a random crop keeps", low=0.01)
+    crop_scale: float = setting(0.3, "smallest share of the area that a random crop keeps", low=0.01)
     hflip: float = setting(0.5, "probability of a horizontal flip", low=0)
     vflip: float = setting(0.0, "probability of a vertical flip", low=0)
-    color_jitter: float = setting(0.2, "strength of brightness, contrast and saturation changes", low=0)
+    color_jitter: float = setting(0.3, "strength of brightness, contrast and saturation changes", low=0)
     rotate: float = setting(0.0, "largest rotation in degrees", low=0)
     cache: bool = setting(True, "keep decoded pixels in a memory-mapped file between epochs and runs")
     workers: int | None = setting(None, "threads that decode images; the usable cores when empty", low=1)
@@ -64,15 +64,20 @@ class TrainRecipe:
     epochs: int | None = setting(None, "passes over the training images; fitted to the budget when empty", low=1)
     batch_size: int = setting(32, "images in one step", low=1)
     batch_size_is: str = setting(
-        "total", "total: of all devices together; per_device: of each, and lr is multiplied by the number of devices", choices=("total", "per_device")
+        "total",
+        "total: of all devices together; per_device: of each, and lr is multiplied by the number of devices",
+        choices=("total", "per_device"),
     )
     optimizer: str = setting("adamw", "which optimiser")
     lr: float | None = setting(None, "peak learning rate; chosen per optimiser and strategy when empty", low=0)
     momentum: float = setting(0.9, "momentum of SGD and RMSprop", low=0)
     nesterov: bool = setting(True, "Nesterov momentum for SGD")
     weight_decay: float = setting(0.02, "decay of weights, not of biases and normalisation", low=0)
-    layer_decay: float = setting(0.8, "each stage further from the head learns slower by this factor", low=0)
-    freeze_stages: int = setting(0, "how many of the first stages stay fixed under 'full'", low=0)
+    layer_decay: float = setting(0.9, "each stage further from the head learns slower by this factor", low=0)
+    freeze_stages: int | None = setting(
+        None, "how many of the first stages stay fixed under 'full'; fitted to the budget when empty", low=0
+    )
+    interpolate: bool = setting(True, "mix the weights from before and after fine-tuning as validates best")
     bn: str = setting(
         "auto",
         "BatchNorm statistics: frozen keeps those of the weights, update adapts them",
@@ -93,9 +98,7 @@ class TrainRecipe:
     accumulate: int = setting(1, "batches whose gradients are summed into one step", low=1)
     clip_norm: float = setting(5.0, "largest norm of the gradient; 0 is off", low=0)
     early_stop: int = setting(0, "epochs without a better validation loss before stopping; 0 is off", low=0)
-    precision: str = setting(
-        "auto", "number format of the heavy arithmetic", choices=("auto", "fp32", "bf16", "fp16")
-    )
+    precision: str = setting("auto", "number format of the heavy arithmetic", choices=("auto", "fp32", "bf16", "fp16"))
     channels_last: bool = setting(True, "memory layout that convolutions prefer")
     compile: str = setting("auto", "torch.compile", choices=("auto", "on", "off"))
     checkpoint_s: float = setting(60.0, "seconds between checkpoints inside an epoch", low=0)

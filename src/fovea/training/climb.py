@@ -70,7 +70,7 @@ def _climb_auto(
 
 def _next_rung(session: Session, images: int) -> str:
     """Return "full", "tail" or "none" by what the time that is left can pay for."""
-    if session.decide("epochs", lambda: _plan_epochs(session, images)) >= WHOLE_EPOCHS:
+    if session.decide("whole", lambda: _plan_whole(session, images))["epochs"] >= WHOLE_EPOCHS:
         return "full"
     if session.decide("tail", lambda: _plan_tail(session, images)) is not None:
         return "tail"
@@ -234,20 +234,33 @@ def _choose_view(
     return Preprocess.from_dict(rows[0]["preprocess"])
 
 
-def _plan_epochs(session: Session, images: int) -> int:
-    """Return how many epochs to train the whole network: the recipe's, or what fits by a measured step."""
-    settings = session.settings
-    if settings.epochs is not None:
-        return settings.epochs
-    example = session.example(session.preprocess.input_size, batch=settings.batch_size)
-    image_s = measure_step_s(session.working, example) * STEP_OVERHEAD / len(example)
-    session.run.event("measured", what="training steps of the whole network", images_per_s=1 / image_s)
-    return plan_epochs(
-        left_s=session.training_left_s(),
-        images=images,
-        image_s=image_s,
-        from_scratch=session.recipe.model.from_scratch,
-    )
+def _plan_whole(session: Session, images: int) -> dict[str, int]:
+    """Return {frozen, epochs}: as few frozen stages as let enough epochs fit, by measured steps."""
+    settings, stages = session.settings, parameter_stages(session.working)
+    frozen = settings.freeze_stages or 0
+    if settings.epochs is not None and settings.freeze_stages is not None:
+        return {"frozen": frozen, "epochs": settings.epochs}
+    tried = [frozen]
+    if settings.freeze_stages is None and not session.recipe.model.from_scratch:
+        tried += sorted({len(stages) * quarter // 8 for quarter in (2, 3, 4)})
+    example = session.example(session.native_size, batch=settings.batch_size)
+    plan = {"frozen": frozen, "epochs": 0}
+    for frozen in tried:
+        trial = copy.deepcopy(session.working)
+        for name in (name for stage in stages[:frozen] for name in stage):
+            trial.get_parameter(name).requires_grad_(False)
+        image_s = measure_step_s(trial, example) * STEP_OVERHEAD / len(example)
+        epochs = settings.epochs or plan_epochs(
+            left_s=session.training_left_s(),
+            images=images,
+            image_s=image_s,
+            from_scratch=session.recipe.model.from_scratch,
+        )
+        session.run.event("measured", what="training steps", frozen_stages=frozen, images_per_s=1 / image_s)
+        plan = {"frozen": frozen, "epochs": epochs}
+        if epochs >= WHOLE_EPOCHS or epochs * images * image_s < session.training_left_s() / 4:
+            break
+    return plan
 
 
 # A real step also decodes, augments, updates the optimiser and validates; measured on the grocery photos.
@@ -257,10 +270,14 @@ STEP_OVERHEAD = 1.3
 def _climb_network(session: Session, train: SplitData, val: SplitData, *, resume: bool) -> Scores | None:
     """Train the whole network for the epochs that the recipe or the time left says."""
     scratch = session.recipe.model.from_scratch
-    size = session.preprocess.input_size
-    epochs = max(1, session.decide("epochs", lambda: _plan_epochs(session, len(train))))
+    plan = session.decide("whole", lambda: _plan_whole(session, len(train)))
+    stages = parameter_stages(session.working)
+    epochs, frozen = max(1, plan["epochs"]), plan["frozen"]
+    what = "training from scratch" if scratch else "fine-tuning the whole network"
+    if frozen:
+        what = f"fine-tuning all but the first {frozen} of {len(stages)} stages"
     session.choose(
-        f"{'training from scratch' if scratch else 'fine-tuning the whole network'} at {size} px",
+        f"{what} at {session.native_size} px",
         f"{epochs} epochs" + (" fit the time left" if session.clock.budget_s else ""),
     )
     return rungs.train_network(
@@ -268,8 +285,9 @@ def _climb_network(session: Session, train: SplitData, val: SplitData, *, resume
         train,
         val,
         rung="full",
-        stages=parameter_stages(session.working),
-        size=size,
+        stages=stages,
+        frozen=frozen,
+        size=session.native_size,
         epochs=epochs,
         resume=resume,
     )
@@ -292,11 +310,11 @@ def _plan_tail(session: Session, images: int) -> dict[str, Any] | None:
             raise UnknownName("train.cut", settings.cut, names)
         cuts = [names[settings.cut]]
     prefix_s, suffix_s = {}, {}
+    example = session.example(session.preprocess.input_size)
     for cut in cuts:
-        example = session.example(session.preprocess.input_size)
-        forward = fast_forward(chain.prefix(cut), example=example)
+        forward = fast_forward(chain.prefix(cut), example=example, prefer=session.plan["decisions"].get("backend"))
         began = time.perf_counter()
-        activations = forward(example).float()
+        activations = forward(example).float().clone()  # a clone may be trained on, an inference tensor may not
         prefix_s[cut] = (time.perf_counter() - began) / len(example) * STEP_OVERHEAD
         forward.close()
         suffix_s[cut] = measure_step_s(chain.suffix(cut), activations) / len(example) * STEP_OVERHEAD
@@ -322,7 +340,11 @@ def _climb_tail(session: Session, train: SplitData, val: SplitData, *, resume: b
         f"training the last stages, from {chain.units[cut].name} on",
         f"{plan['views']} cached views of each image and {plan['epochs']} epochs fit the time left",
     )
-    forward = fast_forward(chain.prefix(cut), example=session.example(session.preprocess.input_size))
+    forward = fast_forward(
+        chain.prefix(cut),
+        example=session.example(session.preprocess.input_size),
+        prefer=session.plan["decisions"].get("backend"),
+    )
     try:
         return rungs.train_tail(
             session,

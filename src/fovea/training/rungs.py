@@ -209,11 +209,16 @@ def train_network(
     *,
     rung: str,
     stages: list[list[str]],
+    frozen: int,
     size: int,
     epochs: int,
     resume: bool,
 ) -> Scores | None:
-    """Train the whole network on augmented pixels at `size` pixels; judged at the size of `session.preprocess`."""
+    """Train the network but for its first `frozen` stages on augmented pixels.
+
+    Training sees `size` pixels, validation the view of `session.preprocess`, which may be larger: random crops show
+    objects larger than the plain view does, and a larger plain view makes up for it (Touvron et al. 2019, §3).
+    """
     images = open_images(session, train, session.preprocess)
     if session.recipe.data.augment:
         images.fill(lambda done, total: session.progress.advance("decoding", done, total))
@@ -230,8 +235,7 @@ def train_network(
     judged = open_images(session, val, session.preprocess)
     for position, stage in enumerate(stages):
         for name in stage:
-            frozen = position < session.settings.freeze_stages
-            session.working.get_parameter(name).requires_grad_(not frozen)
+            session.working.get_parameter(name).requires_grad_(position >= frozen)
     return _fit(
         session,
         rung=rung,
@@ -297,6 +301,7 @@ def _fit(
     """Run the loop on `module` with the recipe's optimiser and loss; return the best validation scores."""
     settings = session.settings
     peak = peak_lr(settings, from_scratch=session.recipe.model.from_scratch, devices=session.fabric.world_size)
+    start = {name: value.clone() for name, value in module.state_dict().items()}
     groups = parameter_groups(module, stages, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay)
     counts = np.bincount(train.targets, minlength=len(session.manifest.classes))
     if train.targets.ndim == 2:
@@ -326,7 +331,44 @@ def _fit(
         stop=session.stop,
         resume=resume,
     )
-    return ended.best
+    if validate is None or session.recipe.model.from_scratch or not settings.interpolate:
+        return ended.best
+    return interpolate(session, module, start, validate)
+
+
+def interpolate(
+    session: Session, module: nn.Module, start: dict[str, torch.Tensor], validate: Callable[[nn.Module], Scores]
+) -> Scores:
+    """Leave the weights between `start` and those of `module` that validate best; return their scores.
+
+    A linear mixture of the weights before and after fine-tuning is often more accurate than either, and better
+    calibrated, on photos from elsewhere. Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", §3.
+    """
+    end = {name: value.clone() for name, value in module.state_dict().items()}
+    best, best_share = validate(module.eval()), 1.0
+    for share in SHARES:
+        module.load_state_dict(mixture(start, end, share))
+        scores = validate(module.eval())
+        if scores.better_than(best):
+            best, best_share = scores, share
+    module.load_state_dict(mixture(start, end, best_share))
+    if best_share < 1:
+        session.choose(
+            f"mixing {1 - best_share:.0%} of the weights from before fine-tuning back in",
+            f"validates better than the fine-tuned weights alone ({best.accuracy:.1%})",
+        )
+    return best
+
+
+SHARES = (0.85, 0.7, 0.5)
+
+
+def mixture(start: dict[str, torch.Tensor], end: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """Return `share` of `end` and the rest of `start`, weight by weight; integer buffers are those of `end`."""
+    return {
+        name: torch.lerp(start[name], value, share) if value.is_floating_point() and share < 1 else value
+        for name, value in end.items()
+    }
 
 
 def _trainable(module: nn.Module) -> int:

@@ -71,6 +71,11 @@ class Session:
         return self.manifest.multilabel
 
     @property
+    def native_size(self) -> int:
+        """The input side that the weights were trained at, or that the recipe asks for."""
+        return int(self.recipe.data.input_size or self.loaded.pretrained_cfg["input_size"][-1])
+
+    @property
     def frozen_bn(self) -> bool:
         """Whether BatchNorm layers keep the statistics of the weights."""
         return self.settings.bn == "frozen"
