@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ def evaluate(
     from fovea.core.files import plain
     from fovea.workflows import evaluating
 
-    with progress_shown(plain=False, budget_s=None) as progress:
+    with progress_shown(started=time.monotonic()) as progress:
         result = evaluating.evaluate(run, data=data, split=split, console=progress)
     if as_json:
         print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))

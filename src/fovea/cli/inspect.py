@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,7 @@ def inspect(
     from fovea.core.findings import by_severity
     from fovea.data.reading import read
 
-    with progress_shown(plain=False, budget_s=None) as progress:
+    with progress_shown(started=time.monotonic()) as progress:
         manifest = read(
             data,
             label_column=label_column,

@@ -70,7 +70,7 @@ def train(
     if show_recipe:
         print(dump_recipe(training.resolve(settled.data.source, settled), comments=True), end="")
         return
-    with progress_shown(plain=plain, budget_s=settled.train.budget_s) as progress:
+    with progress_shown(plain=plain, budget_s=settled.train.budget_s, started=started) as progress:
         run = training.train(settled.data.source, recipe=settled, out=out, console=progress, started=started)
     print_outcome(run)
 
