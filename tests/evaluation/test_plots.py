@@ -48,6 +48,7 @@ def test_a_confusion_matrix_of_few_classes_has_names_and_counts() -> None:
     assert {"<b>", "a & b", "Zwölf Äpfel", "$x_1^2$", "画像", "7", "5"} <= set(texts)
     assert "very long name … goes on" in " ".join(texts)
     assert "0" not in texts
+    assert texts.count("1") == 1  # a count; the mark would be mistaken for another
 
 
 def test_a_confusion_matrix_of_81_classes_is_a_small_raster_without_names() -> None:

@@ -140,7 +140,9 @@ def _data_uri(image: bytes) -> str:
 def _table(table: Table) -> dict[str, Any]:
     rows = [[_cell(value, column) for value, column in zip(row, table.columns, strict=True)] for row in table.rows]
     heads = [{"column": column, "numeric": column.kind != "text"} for column in table.columns]
-    return {"kind": "table", "caption": table.caption, "sortable": table.sortable, "heads": heads, "rows": rows}
+    label = table.caption or f"Table of {', '.join(column.name for column in table.columns)}"
+    view = {"kind": "table", "caption": table.caption, "label": label, "sortable": table.sortable}
+    return {**view, "heads": heads, "rows": rows}
 
 
 def _cell(value: Cell, column: Column) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def _matrix(confusion: Array, classes: Sequence[str], pairs: Sequence[Pair]) -> 
     drawing = plots.confusion(shown, names, order=plots.cluster(shown), marks=marks)
     text = [
         "Blue: right, orange: mistakes; the stronger, the more images (logarithmic for mistakes).",
-        "The numbers mark the pairs below." if pairs else "",
+        "The numbers mark the pairs below." if len(occur) > plots.COUNTED_CLASSES else "",
         "Classes that are taken for each other stand together." if len(occur) > plots.LABELLED_CLASSES else "",
         f"{len(classes) - len(occur)} classes that occur neither way are left out."
         if len(occur) < len(classes)

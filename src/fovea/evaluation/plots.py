@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 LABELLED_CLASSES = 40
 """Up to this many classes get their names written beside an axis; the table has all of them."""
 
-_COUNTED_CLASSES = 16  # up to this many classes the cells of a confusion matrix show their counts
+COUNTED_CLASSES = 16
+"""Up to this many classes the cells of a confusion matrix show their counts, and need no marks beside them."""
+
 _SERIES = (BLUE, ORANGE, GREEN, PURPLE)
 _HALF_IN = (4.6, 3.2)
 _WIDE_IN = 9.4
@@ -87,7 +89,7 @@ def confusion(
         counts: (C, C), rows are the truth.
         classes: the C names.
         order: the classes from top to bottom, as of `cluster`.
-        marks: (truth, predicted) pairs to number 1, 2, … on the drawing.
+        marks: (truth, predicted) pairs to number 1, 2, … on a drawing without counts.
     """
     width = len(classes)
     position = np.argsort(order)
@@ -101,13 +103,14 @@ def confusion(
     if width <= LABELLED_CLASSES:
         names = [_short(classes[index]) for index in order]
         size = _PAGE_FONT_PT if width <= 20 else 7
-        axes.set_xticks(range(width), names, rotation=90 if width > 5 else 0, fontsize=size)
+        axes.set_xticks(range(width), names, rotation=90 if max(map(len, names)) * width > 40 else 0, fontsize=size)
         axes.set_yticks(range(width), names, fontsize=size)
     else:
         axes.set_xticks([])
         axes.set_yticks([])
-    if width <= _COUNTED_CLASSES:
+    if width <= COUNTED_CLASSES:
         _write_counts(axes, counts[np.ix_(order, order)])
+        marks = ()
     for number, (truth, predicted) in enumerate(marks, start=1):
         _number_cell(axes, number, (int(position[predicted]), int(position[truth])), width)
     return _svg(figure)
