@@ -12,7 +12,8 @@ fovea, in four ways:
 - "cached": the passes after that, in the same process or a new one;
 - "plain view, cached": evaluation pixels, for comparison with torchvision's Resize + CenterCrop.
 
-The contenders take turns within each repeat, so a busy machine slows all of them. Twice: on the photos of DATA, and on
+The contenders take turns within each repeat, so a busy machine slows all of them; CPU time per image, shown for those
+that work in one process, hardly depends on what else runs. Twice: on the photos of DATA, and on
 the same photos enlarged to 2000 x 1500 JPEGs, which is what phones take. Equal quality is checked, not assumed: both
 sides crop the same boxes from some photos, and the mean difference of the pixels (0..255) is printed.
 """
@@ -59,6 +60,14 @@ class Contender:
     prepare: Callable[[], None] = lambda: None
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Images per second of the clock, and milliseconds of this process's CPU time (all threads) per image."""
+
+    images_per_s: float
+    cpu_ms: float
+
+
 def main() -> None:
     """Run both parts and print their tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -92,24 +101,32 @@ def compare(title: str, data: Path, *, images: int, repeats: int) -> None:
     chosen = np.linspace(0, len(folder) - 1, min(images, len(folder))).astype(int).tolist()
     photos = [photo_of(Path(folder.samples[index][0])) for index in chosen]
     contenders = [*torchvision_ways(data, chosen), *fovea_ways(photos)]
-    rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    timings: dict[str, list[Timing]] = {contender.name: [] for contender in contenders}
     for repeat in range(repeats + 1):
         for contender in contenders:
             contender.prepare()
-            rate = images_per_second(contender.epoch)
+            timing = timed(contender.epoch)
             if repeat:  # the first round warms up: imports, page cache, worker processes
-                rates[contender.name].append(rate)
-    show(title, {name: statistics.median(values) for name, values in rates.items()}, photos)
+                timings[contender.name].append(timing)
+    show(title, {name: median(values) for name, values in timings.items()}, photos)
 
 
-def images_per_second(epoch: Callable[[], Iterator[torch.Tensor]]) -> float:
-    """Time one epoch."""
-    count, start = 0, time.perf_counter()
+def timed(epoch: Callable[[], Iterator[torch.Tensor]]) -> Timing:
+    """Time one epoch, on the clock and on the processor."""
+    count, start, start_cpu = 0, time.perf_counter(), time.process_time()
     for batch in epoch():
         assert batch.dtype == torch.float32
         assert batch.shape[1:] == (3, SIZE, SIZE)
         count += len(batch)
-    return count / (time.perf_counter() - start)
+    return Timing(count / (time.perf_counter() - start), 1000 * (time.process_time() - start_cpu) / count)
+
+
+def median(timings: list[Timing]) -> Timing:
+    """The medians of both figures."""
+    return Timing(
+        statistics.median(timing.images_per_s for timing in timings),
+        statistics.median(timing.cpu_ms for timing in timings),
+    )
 
 
 def photo_of(path: Path) -> Photo:
@@ -175,16 +192,16 @@ def batches(count: int, epoch: int) -> Iterator[np.ndarray]:
         yield order[start : start + BATCH]
 
 
-def show(title: str, rates: dict[str, float], photos: list[Photo]) -> None:
+def show(title: str, timings: dict[str, Timing], photos: list[Photo]) -> None:
     """Print the table of medians with ratios to torchvision's best, and the measured difference in quality."""
-    training = {name: rate for name, rate in rates.items() if name.startswith("torchvision,")}
-    best = max(training, key=lambda name: training[name])
+    rates = {name: timing.images_per_s for name, timing in timings.items()}
+    best = max((name for name in rates if name.startswith("torchvision,")), key=lambda name: rates[name])
     print(f"{title}: {len(photos)} images, the first {photos[0].width} x {photos[0].height}")
-    print(f"  {'':34s}{'images/s':>9s}   ratio")
+    print(f"  {'':34s}{'images/s':>9s}   ratio   CPU ms/image")
     for name, rate in rates.items():
         base = "torchvision plain view, 2 workers" if "plain view" in name else best
-        note = "  (the base)" if name == base else ""
-        print(f"  {name:34s}{rate:9.0f}{rate / rates[base]:7.1f}x{note}")
+        cpu = "" if "1 workers" in name or "2 workers" in name else f"{timings[name].cpu_ms:12.2f}"
+        print(f"  {name:34s}{rate:9.0f}{rate / rates[base]:7.1f}x{cpu}{'  (the base)' if name == base else ''}")
     print(f"  mean difference between the same crops of both: {quality_gap(photos[:16]):.2f} of 255\n")
 
 
