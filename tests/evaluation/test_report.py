@@ -60,6 +60,8 @@ def report(run: Run, photos: list[Path]) -> Report:
     targets = manifest.targets(rows)
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), len(targets))
     metrics = summarise(probabilities, targets, classes=CLASSES, seed=0) | {"split": "val"}
+    metrics["unreadable"] = [{"path": "late.jpg", "error": "vanished since"}]
+    run.event("started", environment={"python": "3.99", "system": "an old machine"})
     return build_report(
         run=run,
         manifest=manifest,
@@ -91,11 +93,14 @@ def test_the_page_tells_findings_choices_left_out_files_versions_and_the_way_to_
         "only &lt;few&gt; images",
         "no &lt;mixup&gt;",
         "truncated or damaged",
+        "vanished since",
+        "Left out: 3 files",
+        "an old machine",
         "bild 36 ü.png",
         "Training watched these images",
         "fovea train &#39;my photos&#39; --recipe",
         "budget_s: 600.0",
-        "torch 2.",
+        "python 3.99",
         "Elapsed (s)",
         "95\u202f% interval",
     ):

@@ -24,9 +24,20 @@ from fovea.evaluation.wording import counted, duration, listed, whole
 EXCLUDED_NAMED = 200
 
 
-def data_section(manifest: Manifest, findings: Sequence[Finding]) -> Section:
-    """Return the section on the images: how many, of what, which were left out, what was found."""
+def data_section(
+    manifest: Manifest, findings: Sequence[Finding], unreadable: Sequence[Mapping[str, str]] = ()
+) -> Section:
+    """Return the section on the images: how many, of what, which were left out, what was found.
+
+    Args:
+        findings: of reading the data and of the run.
+        unreadable: `path` and `error` of files that could no longer be read when they were to be judged.
+    """
     usable, excluded = manifest.usable(), manifest.excluded()
+    left_out = [
+        *excluded.select("path", "excluded").iter_rows(),
+        *((item["path"], item["error"]) for item in unreadable),
+    ]
     counts = manifest.counts()
     splits = [name for name in counts.columns if name != "class"]
     held = [f"{whole(usable.filter(usable['split'] == name).height)} {name}" for name in splits if name != "unsplit"]
@@ -35,7 +46,7 @@ def data_section(manifest: Manifest, findings: Sequence[Finding]) -> Section:
         Fact("Images", whole(usable.height), f"({', '.join(held)})" if held else ""),
         Fact("Classes", whole(len(manifest.classes)), "an image may have several" if manifest.multilabel else ""),
         *_sizes(manifest),
-        Fact("Left out", counted(excluded.height, "file") if excluded.height else "nothing"),
+        Fact("Left out", counted(len(left_out), "file") if left_out else "nothing"),
         Fact("Fingerprint", manifest.fingerprint, "equal for equal images, labels and splits"),
     ]
     blocks: list[Block] = [Facts(facts)]
@@ -45,20 +56,20 @@ def data_section(manifest: Manifest, findings: Sequence[Finding]) -> Section:
         caption = f"Images per class: from {min(total)} to {whole(max(total))}."
         blocks.append(Figure(drawing, caption, f"Images per class and split. {caption}"))
     blocks.append(FindingList(findings, empty="Reading the data brought nothing to light that needs attention."))
-    if excluded.height:
-        reasons = Counter(excluded["excluded"])
-        named = excluded.head(EXCLUDED_NAMED)
-        more = excluded.height - named.height
-        caption = f"Left out: {counted(excluded.height, 'file')}" + (
-            f"; the first {named.height} named" if more else ""
-        )
-        rows = list(zip(named["path"], named["excluded"], strict=True))
-        if len(reasons) > 1 and more:
-            blocks.append(
-                Prose("Reasons: " + listed([f"{reason} ({n})" for reason, n in reasons.most_common()], limit=8))
-            )
-        blocks.append(Table([Column("File"), Column("Why it is left out")], rows, caption=caption, sortable=True))
+    blocks += _left_out(left_out)
     return Section("Data", blocks)
+
+
+def _left_out(files: Sequence[tuple[str, str]]) -> list[Block]:
+    if not files:
+        return []
+    named, reasons = files[:EXCLUDED_NAMED], Counter(reason for _, reason in files)
+    blocks: list[Block] = []
+    caption = f"Left out: {counted(len(files), 'file')}"
+    if len(files) > len(named):
+        caption += f"; the first {len(named)} named"
+        blocks.append(Prose("Reasons: " + listed([f"{reason} ({n})" for reason, n in reasons.most_common()], limit=8)))
+    return [*blocks, Table([Column("File"), Column("Why it is left out")], named, caption=caption, sortable=True)]
 
 
 def training_section(run: Run) -> Section | None:
@@ -83,7 +94,8 @@ def training_section(run: Run) -> Section | None:
 
 def repeat_section(run: Run, manifest: Manifest) -> Section:
     """Return the section on what it was made with and how to make it again."""
-    recorded = (run.read("plan.json", {}) or {}).get("environment") or environment()
+    started = [event["environment"] for event in run.events("started") if event.get("environment")]
+    recorded = started[-1] if started else environment()
     recipe = run.recipe()
     source = recipe.data.source or manifest.source
     command = shlex.join(["fovea", "train", source, "--recipe", str(run.folder / "recipe.yaml"), "--out", "again"])

@@ -43,7 +43,8 @@ def build_report(
     Args:
         run: the run folder; plan.json, summary.csv, findings.json and recipe.yaml are read where they are there.
         manifest: of the judged data.
-        metrics: of `summarise` or `summarise_multilabel`; a key `split` says which images were judged.
+        metrics: of `summarise` or `summarise_multilabel`; optional keys `split`, `data` and `unreadable` (`path`
+            and `error` of each) say which images were judged and which could not be.
         probabilities: (N, C).
         targets: (N,) class ids, or (N, C) zeros and ones with several labels an image.
         paths: (N,) of the judged images, to show them; empty leaves the pictures out.
@@ -66,7 +67,7 @@ def build_report(
         _classes_section(metrics),
         _curves_section(metrics, probabilities, targets, manifest.classes),
         training_section(run),
-        data_section(manifest, findings),
+        data_section(manifest, findings, metrics.get("unreadable", ())),
         repeat_section(run, manifest),
     ]
     return Report(
@@ -88,6 +89,8 @@ def _subtitle(run: Run, manifest: Manifest, metrics: Metrics) -> str:
     judged = f"judged on {counted(metrics['n'], 'image')}"
     if split := metrics.get("split"):
         judged += f" of {_SPLIT_NAMES.get(split, split)}"
+    if metrics.get("data") not in (None, run.recipe().data.source, manifest.source):
+        judged += f" of {metrics['data']}"
     return f"{counted(len(manifest.classes), 'class', 'classes')}, {model + ', ' if model else ''}{judged}"
 
 
