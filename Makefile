@@ -35,8 +35,7 @@ $(STAMP): $(UV) requirements.lock pyproject.toml
 demo: setup ## train, evaluate and report on scikit-learn's handwritten digits
 	rm -rf $(DEMO)/run
 	$(BIN)/python -m fovea.data.samples digits $(DEMO)/digits
-	$(BIN)/fovea train $(DEMO)/digits --from-scratch --budget 60s --out $(DEMO)/run
-	$(BIN)/fovea evaluate $(DEMO)/run
+	$(BIN)/fovea train $(DEMO)/digits --from-scratch --budget 60s --set data.hflip=0 --out $(DEMO)/run
 
 test: setup lint ## lint, types, layers and all tests but the slow ones
 	$(PYTEST) -m "not slow"
