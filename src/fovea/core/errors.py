@@ -75,5 +75,5 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(
-            f"{purpose} needs {module}, which is not installed", hint=f"pip install 'fovea[{extra}]'"
+            f"{purpose} need {module}, which is not installed", hint=f"pip install 'fovea[{extra}]'"
         ) from error

@@ -79,12 +79,13 @@ def dump_recipe(recipe: Recipe, *, comments: bool = False) -> str:
 
 
 def _parse(text: str) -> Any:
+    """Read the value of `key=value`: YAML, but text stays as it was typed, with its colons and hashes."""
     value = yaml.safe_load(text)
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+    if isinstance(value, (str, dict)):
         try:
-            return float(value)
+            return float(text)  # YAML 1.1 reads 1e-3 as text
         except ValueError:
-            return value
+            return value if text.lstrip().startswith(("'", '"')) else text.strip()
     return value
 
 

@@ -8,8 +8,10 @@ computed in `planning` and `views`.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fovea.core.errors import Interrupted, ModelError, UnknownName
@@ -70,6 +72,9 @@ def _climb_auto(
 
 def _next_rung(session: Session, images: int) -> str:
     """Return "full", "tail" or "none" by what the time that is left can pay for."""
+    if session.training_left_s() < WORTH_MEASURING_S:
+        session.choose("stopping after the linear head", "the time left is too short for further training")
+        return "none"
     if session.decide("whole", lambda: _plan_whole(session, images))["epochs"] >= WHOLE_EPOCHS:
         return "full"
     if session.decide("tail", lambda: _plan_tail(session, images)) is not None:
@@ -258,10 +263,13 @@ def _plan_whole(session: Session, images: int) -> dict[str, int]:
         )
         session.run.event("measured", what="training steps", frozen_stages=frozen, images_per_s=1 / image_s)
         plan = {"frozen": frozen, "epochs": epochs}
-        if epochs >= WHOLE_EPOCHS or epochs * images * image_s < session.training_left_s() / 4:
+        enough = settings.epochs is not None or epochs >= WHOLE_EPOCHS
+        if enough and epochs * images * image_s <= session.training_left_s():
             break
     return plan
 
+
+WORTH_MEASURING_S = 25.0  # measuring the steps of further training takes about half of this
 
 # A real step also decodes, augments, updates the optimiser and validates; measured on the grocery photos.
 STEP_OVERHEAD = 1.3
@@ -272,6 +280,7 @@ def _climb_network(session: Session, train: SplitData, val: SplitData, *, resume
     scratch = session.recipe.model.from_scratch
     plan = session.decide("whole", lambda: _plan_whole(session, len(train)))
     stages = parameter_stages(session.working)
+    session.preprocess = replace(session.preprocess, input_size=session.native_size)
     epochs, frozen = max(1, plan["epochs"]), plan["frozen"]
     what = "training from scratch" if scratch else "fine-tuning the whole network"
     if frozen:
@@ -287,14 +296,13 @@ def _climb_network(session: Session, train: SplitData, val: SplitData, *, resume
         rung="full",
         stages=stages,
         frozen=frozen,
-        size=session.native_size,
         epochs=epochs,
         resume=resume,
     )
 
 
 def _tail_chain(session: Session) -> Chain | None:
-    return as_chain(session.working, session.example(session.preprocess.input_size, batch=2))
+    return as_chain(session.working, session.example(session.native_size, batch=2))
 
 
 def _plan_tail(session: Session, images: int) -> dict[str, Any] | None:
@@ -310,7 +318,7 @@ def _plan_tail(session: Session, images: int) -> dict[str, Any] | None:
             raise UnknownName("train.cut", settings.cut, names)
         cuts = [names[settings.cut]]
     prefix_s, suffix_s = {}, {}
-    example = session.example(session.preprocess.input_size)
+    example = session.example(session.native_size)
     for cut in cuts:
         forward = fast_forward(chain.prefix(cut), example=example, prefer=session.plan["decisions"].get("backend"))
         began = time.perf_counter()
@@ -336,13 +344,14 @@ def _climb_tail(session: Session, train: SplitData, val: SplitData, *, resume: b
             hint="use --set train.strategy=full or head",
         )
     cut = plan["cut"]
+    session.preprocess = replace(session.preprocess, input_size=session.native_size)
     session.choose(
         f"training the last stages, from {chain.units[cut].name} on",
         f"{plan['views']} cached views of each image and {plan['epochs']} epochs fit the time left",
     )
     forward = fast_forward(
         chain.prefix(cut),
-        example=session.example(session.preprocess.input_size),
+        example=session.example(session.native_size),
         prefer=session.plan["decisions"].get("backend"),
     )
     try:
