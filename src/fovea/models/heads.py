@@ -51,8 +51,9 @@ def set_linear_head(model: nn.Module, *, weight: Tensor, bias: Tensor) -> None:
         weight: (K, F).
         bias: (K,).
 
-    SqueezeNet puts a ReLU and the pooling after its classifier. There every bias is raised by a constant: no
-    pre-activation is cut off by the ReLU then, and a constant added to all classes leaves softmax as it is.
+    SqueezeNet puts a ReLU and the pooling after its classifier. There every bias is raised by a constant: hardly
+    any pre-activation is cut off by the ReLU then, and a constant added to all classes leaves softmax as it is. It does
+    not leave a sigmoid as it is: such a network is not for several labels at once.
 
     >>> head = nn.Linear(2, 3)
     >>> set_linear_head(nn.Sequential(head), weight=torch.ones(3, 2), bias=torch.zeros(3))
@@ -67,7 +68,8 @@ def set_linear_head(model: nn.Module, *, weight: Tensor, bias: Tensor) -> None:
         layer.bias.copy_(bias + (_ABOVE_RELU if is_followed_by_relu(model) else 0.0))
 
 
-_ABOVE_RELU = 1000.0  # far above any logit of a regularised head, small enough that float32 still resolves 6e-5
+# Above nearly all logits of a regularised head, and small enough for the coarse steps of bfloat16 (0.25 there).
+_ABOVE_RELU = 32.0
 
 
 def is_followed_by_relu(model: nn.Module) -> bool:
