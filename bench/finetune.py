@@ -57,10 +57,10 @@ def main() -> None:
     rows = gather_rows(options.data, test=options.test)
     if options.quick:
         rows = shrink(rows, classes=8, images=20)
-    with_test = options.test is not None
+    learnt, judged = ({"train", "val"}, "score") if options.test else ({"train"}, "val")
     write_table(options.out / "peers.csv", rows)
-    write_table(options.out / "train.csv", [row for row in rows if row.split in ("train", *(["val"] * with_test))])
-    write_table(options.out / "score.csv", [row for row in rows if row.split == ("score" if with_test else "val")])
+    write_table(options.out / "train.csv", [row for row in rows if row.split in learnt])
+    write_table(options.out / "score.csv", [row._replace(split="test") for row in rows if row.split == judged])
     points: list[Point] = []
     if "fovea" in options.only:
         for budget in options.budgets:
