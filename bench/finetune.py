@@ -183,13 +183,13 @@ def execute(command: Sequence[object], *, cores: int, environment: Mapping[str, 
 def render(points: Sequence[Point]) -> str:
     """Return a table of accuracy over time; for a peer, how many times sooner fovea was at least as good."""
     ours = [point for point in points if point.contender.startswith("fovea")]
-    lines = [f"{'contender':<48}{'seconds':>9}{'accuracy':>10}  fovea was as good"]
+    lines = [f"{'contender':<48}{'seconds':>9}{'accuracy':>10}  fovea was as good: times sooner"]
     for point in points:
         first = min((mine.seconds for mine in ours if mine.accuracy >= point.accuracy), default=None)
         if point in ours:
             remark = ""
         else:
-            remark = f"{point.seconds / first:.1f} × sooner ({first:.0f} s)" if first else "not yet, with these budgets"
+            remark = f"{point.seconds / first:.1f} × (after {first:.0f} s)" if first else "not yet, with these budgets"
         lines.append(f"{point.contender:<48}{point.seconds:>9.0f}{100 * point.accuracy:>8.1f} %  {remark}".rstrip())
     return "\n".join(lines)
 
