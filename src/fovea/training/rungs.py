@@ -298,9 +298,8 @@ def _fit(
     peak = peak_lr(settings, from_scratch=session.recipe.model.from_scratch, devices=session.fabric.world_size)
     start = {name: value.clone() for name, value in module.state_dict().items()}
     groups = parameter_groups(module, stages, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay)
-    counts = np.bincount(train.targets, minlength=len(session.manifest.classes))
-    if train.targets.ndim == 2:
-        counts = train.targets.sum(0)
+    classes = len(session.manifest.classes)
+    counts = train.targets.sum(0) if session.multilabel else np.bincount(train.targets, minlength=classes)
     job = Job(
         rung=rung,
         module=module,
