@@ -64,7 +64,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return `value` with numpy scalars, arrays, tuples and paths turned into plain JSON values; NaN and ±inf → None."""
+    """Return `value` with numpy scalars, arrays, tuples and paths made plain JSON values; NaN and ±inf → None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

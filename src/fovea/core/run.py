@@ -1,6 +1,7 @@
 """The run folder: where a training writes everything a later verb needs, and nothing a reader must guess.
 
-    recipe.yaml manifest.parquet plan.json events.jsonl summary.csv findings.json checkpoints/ model/ report.html report.json
+    recipe.yaml manifest.parquet plan.json events.jsonl summary.csv findings.json
+    checkpoints/ model/ report.html report.json
 
 This module knows the folder's layout and how to append to its logs; what goes into each file is decided elsewhere.
 """

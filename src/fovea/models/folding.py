@@ -1,6 +1,6 @@
 """BatchNorm folded into the convolution before it, and unfolded again.
 
-With its statistics fixed, a BatchNorm is a scale and a shift per channel: folded into the convolution's weights it costs
+With its statistics fixed, a BatchNorm is a scale and a shift per channel: folded into a convolution's weights it costs
 nothing, forward or backward. `fold` gives such a network, for fast frozen passes and for fine-tuning with fixed
 statistics; `unfold` writes what it learnt back into a network of the original architecture with the same outputs.
 A pair is found by running the network once: a BatchNorm folds when its input is exactly a convolution's output.
