@@ -226,3 +226,27 @@ def test_show_recipe_names_what_was_chosen(photos: Path, tiny_weights: Path) -> 
     assert (resolved.model.name, resolved.train.bn) == ("resnet10t", "frozen")
     scratch = training.resolve(photos, recipe("model.from_scratch=true"))
     assert (scratch.data.input_size, scratch.train.bn) == (32, "update")
+
+
+def test_files_that_vanish_after_reading_are_named_and_training_goes_on(
+    photos: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    copy = tmp_path / "photos"
+    shutil.copytree(photos, copy)
+    read = training._read
+
+    def vanishing(*arguments: object) -> object:
+        manifest = read(*arguments)  # type: ignore[arg-type]
+        (copy / "plum" / "bild 3.png").unlink()
+        return manifest
+
+    monkeypatch.setattr(training, "_read", vanishing)
+    for strategy in ("head", "tail", "full"):
+        shutil.copy(photos / "plum" / "bild 3.png", copy / "plum" / "bild 3.png")
+        settings = recipe(f"model.weights={tiny_weights}", f"train.strategy={strategy}", "train.epochs=1")
+        monkeypatch.setenv("FOVEA_CACHE", str(tmp_path / f"cache {strategy}"))
+        run = training.train(copy, recipe=settings, out=tmp_path / strategy)
+        named = [path for item in run.findings() if item.code == "unreadable" for path in item.files]
+        assert str(copy / "plum" / "bild 3.png") in named

@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from fovea.core.errors import DataError
 from fovea.core.findings import Finding
 from fovea.core.recipe import DataRecipe
 from fovea.data.augment import Augment
-from fovea.data.pixelcache import PixelCache, WholeImage
+from fovea.data.pixelcache import PixelCache, WholeImage, usable_cores
 from fovea.data.preprocess import Preprocess
 from fovea.training.session import SplitData
 
@@ -29,7 +30,8 @@ class Images:
 
     def __init__(self, data: SplitData, *, preprocess: Preprocess, settings: DataRecipe, store_px: int) -> None:
         self.data, self.preprocess, self.settings, self.store_px = data, preprocess, settings, store_px
-        self.pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="images")
+        self.workers = settings.workers or usable_cores()
+        self.pool = ThreadPoolExecutor(self.workers, thread_name_prefix="images")
 
     @cached_property
     def _plain(self) -> PixelCache:
@@ -64,10 +66,16 @@ class Images:
         keys = [(int(self.data.photos[row].digest[:12], 16) << 14) + look for row in rows]
         return augment.sample(self._whole.take(rows), size=size, seed=seed, keys=keys, pool=self.pool)
 
-    def fill(self, progress: Callable[[int, int], None]) -> None:
-        """Decode all images for training now, with all threads, instead of one by one in the first epoch."""
-        self._whole.fill(workers=self.settings.workers, progress=progress)
+    def fill(self, *, whole: bool, progress: Callable[[int, int], None]) -> dict[int, DataError]:
+        """Decode all images now, with all threads; return the failures by row number.
 
-    def findings(self) -> list[Finding]:
-        """Return what the caches had to say, such as that the disk is full."""
-        return [note for cache in (self._plain, self._whole) for note in cache.notes]
+        Args:
+            whole: the images that crops are taken from, instead of the plain views.
+            progress: told (done, total).
+        """
+        cache = self._whole if whole else self._plain
+        return cache.fill(workers=self.workers, progress=progress)
+
+    def findings(self, *, whole: bool) -> list[Finding]:
+        """Return what a cache had to say, such as that the disk is full."""
+        return (self._whole if whole else self._plain).notes

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fovea.core.files import cache_root
+from fovea.core.findings import Finding
 from fovea.data.augment import Augment
 from fovea.data.preprocess import Preprocess
 from fovea.models.chain import Chain, as_chain, parameter_stages
@@ -84,17 +85,17 @@ def frozen_features(
     All images have a row unless `stop` ended it early.
     """
     store = view_store(session, unit="features", preprocess=preprocess, backend=forward.name, view="plain")
-    images = open_images(session, data, preprocess)
+    images, kept = readable(session, data, preprocess, whole=False)
     extract(
         store,
-        digests=data.digests,
+        digests=images.data.digests,
         pixels=lambda rows: session.fabric.to_device(preprocess.normalise(images.plain(rows))),
         forward=forward,
         dtype=np.float32,
         advance=lambda done, total: session.progress.advance(label, done, total),
         stop=stop,
     )
-    rows = np.flatnonzero(store.has(data.digests))
+    rows = kept[store.has(images.data.digests)]
     features = store.gather([data.digests[row] for row in rows]) if len(rows) else np.empty((0, 0), np.float32)
     return features, rows
 
@@ -142,8 +143,12 @@ def train_tail(
     unit = chain.units[cut - 1].name
     augment = augmentation(session)
 
-    def filled(data: SplitData, view: int, label: str) -> ActivationStore:
-        images = open_images(session, data, preprocess)
+    train_images, kept = readable(session, train, preprocess, whole=True)
+    train = train.take(kept)
+    val_images, kept = readable(session, val, preprocess, whole=False)
+    val = val.take(kept)
+
+    def filled(images: Images, view: int, label: str) -> ActivationStore:
         name = "plain" if view == 0 else repr((augment, session.recipe.seed, view))
         store = view_store(session, unit=unit, preprocess=preprocess, backend=forward.name, view=name)
 
@@ -157,7 +162,7 @@ def train_tail(
 
         extract(
             store,
-            digests=data.digests,
+            digests=images.data.digests,
             pixels=pixels,
             forward=forward,
             advance=lambda done, total: session.progress.advance(label, done, total),
@@ -165,13 +170,13 @@ def train_tail(
         )
         return store
 
-    val_store = filled(val, 0, "activations for validation") if len(val) else None
+    val_store = filled(val_images, 0, "activations for validation") if len(val) else None
     stores: list[ActivationStore] = []
     for view in range(views):
         short_of_time = session.training_left_s() < 0 and stores
         if session.stop() or short_of_time:
             break
-        stores.append(filled(train, view, f"activations, view {view + 1}/{views}"))
+        stores.append(filled(train_images, view, f"activations, view {view + 1}/{views}"))
     complete = [store for store in stores if store.has(train.digests).all()]
     if not complete:
         return None
@@ -214,9 +219,8 @@ def train_network(
     resume: bool,
 ) -> Scores | None:
     """Train the network but for its first `frozen` stages on augmented pixels, at the size that it is judged at."""
-    images = open_images(session, train, session.preprocess)
-    if session.recipe.data.augment:
-        images.fill(lambda done, total: session.progress.advance("decoding", done, total))
+    images, kept = readable(session, train, session.preprocess, whole=session.recipe.data.augment)
+    train = train.take(kept)
     batches = PixelBatches(
         images,
         train,
@@ -227,7 +231,8 @@ def train_network(
         seed=session.recipe.seed,
         fabric=session.fabric,
     )
-    judged = open_images(session, val, session.preprocess)
+    judged, kept = readable(session, val, session.preprocess, whole=False)
+    val = val.take(kept)
     for position, stage in enumerate(stages):
         for name in stage:
             session.working.get_parameter(name).requires_grad_(position >= frozen)
@@ -244,10 +249,40 @@ def train_network(
     )
 
 
-def open_images(session: Session, data: SplitData, preprocess: Preprocess) -> Images:
-    """Return the pixels of a split, stored just large enough for the crops of the largest training size."""
+def readable(session: Session, data: SplitData, preprocess: Preprocess, *, whole: bool) -> tuple[Images, np.ndarray]:
+    """Decode a split and return its pixels, without the images that have become unreadable, and the rows kept (n,).
+
+    A file that was whole when the data was read may be gone by now; it is named in the findings and left out.
+
+    Args:
+        session: gives settings; findings go to its run.
+        data: the split.
+        preprocess: the plain view.
+        whole: decode what crops are taken from, instead of the plain views.
+    """
     store_px = augmentation(session).store_px(preprocess.input_size)
-    return Images(data, preprocess=preprocess, settings=session.recipe.data, store_px=store_px)
+    settings = session.recipe.data
+
+    def advance(done: int, total: int) -> None:
+        session.progress.advance("decoding", done, total)
+
+    images = Images(data, preprocess=preprocess, settings=settings, store_px=store_px)
+    failures = images.fill(whole=whole, progress=advance)
+    session.run.add_findings(images.findings(whole=whole))
+    kept = np.array([row for row in range(len(data)) if row not in failures], dtype=np.int64)
+    if failures:
+        lost = [data.photos[row].path for row in failures]
+        finding = Finding(
+            severity="warning",
+            code="unreadable",
+            message=f"{len(lost)} images could be read at first and no longer can; they were left out of training",
+            fix="check the disk or the network folder, then train again",
+            evidence={"reasons": sorted({error.message for error in failures.values()})[:20]},
+            files=tuple(str(path) for path in lost[:200]),
+        )
+        session.run.add_findings([finding])
+        images = Images(data.take(kept), preprocess=preprocess, settings=settings, store_px=store_px)
+    return images, kept
 
 
 def feature_network(model: nn.Module, example: torch.Tensor) -> nn.Module:
