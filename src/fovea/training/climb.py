@@ -28,7 +28,7 @@ from fovea.training.planning import (
     plan_tail,
     tail_cuts,
 )
-from fovea.training.session import Session, SplitData, split_data
+from fovea.training.session import PLAN, Session, SplitData, split_data
 from fovea.training.views import candidate_views, compare_views, describe_view, sample_rows
 
 
@@ -47,7 +47,7 @@ def climb(session: Session, *, deliver: Callable[[], None], resume: bool) -> Non
     strategy = session.settings.strategy
     try:
         if not session.recipe.model.from_scratch:
-            _rung(session, "head", lambda: _climb_head(session, train, val), deliver)
+            _head_rung(session, train, val, deliver)
         if strategy == "tail":
             _rung(session, "tail", lambda: _climb_tail(session, train, val, resume=resume), deliver)
         elif strategy == "full" or session.recipe.model.from_scratch:
@@ -57,6 +57,18 @@ def climb(session: Session, *, deliver: Callable[[], None], resume: bool) -> Non
     finally:
         if _load_best(session):
             deliver()
+
+
+def _head_rung(session: Session, train: SplitData, val: SplitData, deliver: Callable[[], None]) -> None:
+    """Climb the first rung; of several devices, the first one does it for all."""
+    if session.fabric.is_global_zero:
+        session.alone = True
+        _rung(session, "head", lambda: _climb_head(session, train, val), deliver)
+        session.alone = False
+    session.fabric.barrier()
+    if not session.fabric.is_global_zero:
+        session.plan = session.run.read(PLAN)
+        _load_rung(session, "head")
 
 
 def _climb_auto(
@@ -72,6 +84,8 @@ def _climb_auto(
 
 def _next_rung(session: Session, images: int) -> str:
     """Return "full", "tail" or "none" by what the time that is left can pay for."""
+    if session.fabric.world_size > 1:
+        return "full"
     if session.training_left_s() < WORTH_MEASURING_S:
         session.choose("stopping after the linear head", "the time left is too short for further training")
         return "none"
@@ -93,14 +107,15 @@ def _rung(session: Session, name: str, train: Callable[[], Scores | None], deliv
     if session.fabric.is_global_zero:
         state = {"module": session.working.state_dict(), "preprocess": session.preprocess.as_dict()}
         save_checkpoint(session.run.checkpoints_path, state, keep=1, name=f"after_{name}")
-    session.fabric.barrier()
+    if not session.alone:
+        session.fabric.barrier()
     entry = session.finish(
         name,
         val_accuracy=scores.accuracy if scores else None,
         val_loss=scores.loss if scores else None,
         view=describe_view(session.preprocess),
     )
-    session.run.event("rung_finished", **entry)
+    session.event("rung_finished", **entry)
     if _best_rung(session) == name:
         deliver()
     if session.stop():
@@ -261,7 +276,7 @@ def _plan_whole(session: Session, images: int) -> dict[str, int]:
             image_s=image_s,
             from_scratch=session.recipe.model.from_scratch,
         )
-        session.run.event("measured", what="training steps", frozen_stages=frozen, images_per_s=1 / image_s)
+        session.event("measured", what="training steps", frozen_stages=frozen, images_per_s=1 / image_s)
         plan = {"frozen": frozen, "epochs": epochs}
         enough = settings.epochs is not None or epochs >= WHOLE_EPOCHS
         if enough and epochs * images * image_s <= session.training_left_s():

@@ -26,6 +26,7 @@ from fovea.training.checkpoints import load_checkpoint, read_checkpoint, save_ch
 from fovea.training.ema import Ema
 from fovea.training.objective import Objective
 from fovea.training.schedules import lr_factor
+from fovea.training.tensorboard import Scalars
 
 
 class Batches(Protocol):
@@ -167,6 +168,8 @@ def fit(
             break
     position.done = True
     checkpoint.save()
+    if checkpoint.scalars:
+        checkpoint.scalars.close()
     _load_best(run, position, job.module, ema)
     return position
 
@@ -276,6 +279,8 @@ def _finish_epoch(
     if fabric.is_global_zero:
         run.write_summary(rows)
         run.event("epoch", **row)
+        if checkpoint.scalars:
+            checkpoint.scalars.write(row)
     progress.epoch(row)
     position.epoch, position.batch = position.epoch + 1, 0
     position.epoch_loss, position.epoch_images = 0.0, 0
@@ -314,6 +319,8 @@ class _Checkpointer:
         self.run, self.job, self.ema, self.clock = run, job, ema, clock
         self.fabric, self.rows, self.position = fabric, rows, position
         self.saved = time.monotonic()
+        wanted = job.settings.tensorboard and fabric.is_global_zero
+        self.scalars = Scalars(run.folder / "tensorboard", done=len(rows)) if wanted else None
 
     def due(self) -> bool:
         """Return whether the time between checkpoints is over."""

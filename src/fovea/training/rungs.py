@@ -268,7 +268,7 @@ def readable(session: Session, data: SplitData, preprocess: Preprocess, *, whole
 
     images = Images(data, preprocess=preprocess, settings=settings, store_px=store_px)
     failures = images.fill(whole=whole, progress=advance)
-    session.run.add_findings(images.findings(whole=whole))
+    session.add_findings(images.findings(whole=whole))
     kept = np.array([row for row in range(len(data)) if row not in failures], dtype=np.int64)
     if failures:
         lost = [data.photos[row].path for row in failures]
@@ -280,7 +280,7 @@ def readable(session: Session, data: SplitData, preprocess: Preprocess, *, whole
             evidence={"reasons": sorted({error.message for error in failures.values()})[:20]},
             files=tuple(str(path) for path in lost[:200]),
         )
-        session.run.add_findings([finding])
+        session.add_findings([finding])
         images = Images(data.take(kept), preprocess=preprocess, settings=settings, store_px=store_px)
     return images, kept
 
@@ -348,9 +348,9 @@ def _fit(
         seed=session.recipe.seed,
         reserve_s=session.reserve_s,
         frozen_bn=session.frozen_bn,
-        compile=session.decide("compile", lambda: settings.compile == "on"),
+        compile=session.decide("compile", lambda: pays_to_compile(session)),
     )
-    session.run.event("rung_started", rung=rung, epochs=epochs, lr=peak, parameters=_trainable(module))
+    session.event("rung_started", rung=rung, epochs=epochs, lr=peak, parameters=_trainable(module))
     ended = fit(
         job,
         fabric=session.fabric,
@@ -399,6 +399,17 @@ def mixture(start: dict[str, torch.Tensor], end: dict[str, torch.Tensor], share:
         name: torch.lerp(start[name], value, share) if value.is_floating_point() and share < 1 else value
         for name, value in end.items()
     }
+
+
+def pays_to_compile(session: Session) -> bool:
+    """Return whether to run the network through torch.compile.
+
+    It takes one to two minutes before the first step. On CPU it gained less than it cost within any budget up to an
+    hour (docs/decisions); on a GPU it is used when more than ten minutes of training lie ahead.
+    """
+    if session.settings.compile != "auto":
+        return session.settings.compile == "on"
+    return session.fabric.device.type == "cuda" and session.training_left_s() > 600
 
 
 def _trainable(module: nn.Module) -> int:

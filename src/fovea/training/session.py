@@ -15,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from fovea.core.findings import Finding
 from fovea.core.progress import Progress
 from fovea.core.recipe import Recipe, TrainRecipe
 from fovea.core.run import Run
@@ -43,6 +44,7 @@ class Session:
         clock: wall clock over all sessions of the run.
         progress: shown to the user.
         stop: whether the user asked to stop.
+        alone: the first device works while the others wait; nothing is exchanged.
         reserve_s: seconds that evaluation and report will need after training.
         plan: choices and decisions so far, as in plan.json.
     """
@@ -58,6 +60,7 @@ class Session:
     progress: Progress
     stop: Callable[[], bool]
     reserve_s: float
+    alone: bool = False
     plan: dict[str, Any] = field(default_factory=lambda: {"choices": [], "decisions": {}, "rungs": []})
 
     @property
@@ -102,7 +105,7 @@ class Session:
         decisions = self.plan["decisions"]
         if key not in decisions:
             value = compute() if self.fabric.is_global_zero else None
-            decisions[key] = self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
+            decisions[key] = value if self.alone or self.fabric.world_size == 1 else self.fabric.broadcast(value)
             self.save_plan()
         return decisions[key]
 
@@ -125,6 +128,16 @@ class Session:
         self.plan["rungs"] = [old for old in self.plan["rungs"] if old["name"] != rung] + [entry]
         self.save_plan()
         return entry
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Write an event to the run's log, once for all devices."""
+        if self.fabric.is_global_zero:
+            self.run.event(kind, **values)
+
+    def add_findings(self, findings: list[Finding]) -> None:
+        """Add findings to the run, once for all devices."""
+        if self.fabric.is_global_zero and findings:
+            self.run.add_findings(findings)
 
     def save_plan(self) -> None:
         """Write plan.json."""
