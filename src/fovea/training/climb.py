@@ -29,7 +29,7 @@ from fovea.training.planning import (
     tail_cuts,
 )
 from fovea.training.session import PLAN, Session, SplitData, split_data
-from fovea.training.views import candidate_views, compare_views, describe_view, sample_rows
+from fovea.training.views import Judged, candidate_views, compare_views, describe_view, sample_rows
 
 
 def climb(session: Session, *, deliver: Callable[[], None], resume: bool) -> None:
@@ -157,7 +157,8 @@ def _load_best(session: Session) -> bool:
 
 def _climb_head(session: Session, train: SplitData, val: SplitData) -> Scores | None:
     """Fit a linear head on frozen features of the view that suits the data; return its validation scores."""
-    head_time = HEAD_SHARE * session.training_left_s()
+    left_s = session.training_left_s()
+    head_time = left_s if left_s < 2 * WORTH_MEASURING_S else HEAD_SHARE * left_s
     began = time.monotonic()
 
     def late() -> bool:
@@ -174,13 +175,15 @@ def _climb_head(session: Session, train: SplitData, val: SplitData) -> Scores | 
             session.decide("backend", lambda: forwards[view.input_size].name)
         return forwards[view.input_size]
 
-    def judge(view: Preprocess) -> tuple[float, float]:
-        sample = train.take(sample_rows(train.targets, seed=session.recipe.seed))
+    def judge(sample: SplitData, view: Preprocess) -> Judged:
+        forward = forward_for(view)
+        started = time.monotonic()
         features, rows = rungs.frozen_features(
-            session, sample, forward=forward_for(view), preprocess=view, label="comparing views", stop=session.stop
+            session, sample, forward=forward, preprocess=view, label="comparing views", stop=session.stop
         )
+        features_s = time.monotonic() - started
         head = rungs.fit_head(session, features, sample.take(rows), limit_s=20)
-        return head.cv_loss, head.cv_accuracy
+        return Judged(head.cv_loss, head.cv_accuracy, features_s)
 
     try:
         session.preprocess = _choose_view(session, train, judge, budget_s=head_time)
@@ -213,11 +216,12 @@ def _climb_head(session: Session, train: SplitData, val: SplitData) -> Scores | 
             forward.close()
 
 
+FIT_S = 3.0  # what building a frozen network for a view and fitting heads on a sample takes, about
 HEAD_SHARE = 0.8  # of the time for training that the first rung may take before it goes on with what it has
 
 
 def _choose_view(
-    session: Session, train: SplitData, judge: Callable[[Preprocess], tuple[float, float]], *, budget_s: float
+    session: Session, train: SplitData, judge: Callable[[SplitData, Preprocess], Judged], *, budget_s: float
 ) -> Preprocess:
     """Return the view for the whole climb, from the plan when it is there."""
     data = session.recipe.data
@@ -232,17 +236,15 @@ def _choose_view(
 
     def compare() -> list[dict[str, Any]]:
         began = time.monotonic()
-        judged = 0
+        sample = train.take(sample_rows(train.targets, seed=session.recipe.seed))
 
-        def time_left() -> bool:
-            nonlocal judged
-            judged += 1
+        def go_on(judged: Judged) -> bool:
+            """Whether another view can be judged with time left for the features of all images."""
             spent = time.monotonic() - began
-            sample = len(sample_rows(train.targets, seed=session.recipe.seed))
-            whole_s = spent / judged * len(train) / sample  # what the features of all images will take
-            return not session.stop() and spent + spent / judged + 1.3 * whole_s < budget_s
+            rest_s = judged.features_s * (len(train) - len(sample)) / len(sample)
+            return not session.stop() and spent + judged.features_s + FIT_S + rest_s < budget_s
 
-        return compare_views(views, judge, time_left=time_left)
+        return compare_views(views, lambda view: judge(sample, view), go_on=go_on)
 
     rows = session.decide("views", compare)
     others = "; ".join(f"{row['view']} {row['cv_accuracy']:.1%}" for row in rows[1:])

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fovea.data.preprocess import Preprocess
 
-SAMPLE_PER_CLASS, SAMPLE_LEAST, SAMPLE_MOST = 8, 400, 1500
+SAMPLE_PER_CLASS, SAMPLE_LEAST, SAMPLE_MOST = 6, 300, 1500
 
 
 def candidate_views(base: Preprocess, *, fixed_size: bool, fixed_resize: bool, flexible: bool) -> list[Preprocess]:
@@ -29,15 +29,11 @@ def candidate_views(base: Preprocess, *, fixed_size: bool, fixed_resize: bool, f
         flexible: the network takes any input size.
     """
     larger = round(base.input_size * 8 / 7 / 32) * 32
-    sizes = [base.input_size] + ([larger] if flexible and not fixed_size and larger > base.input_size else [])
-    views = []
-    for size in sizes:
-        sized = replace(base, input_size=size)
-        views.append(sized)
-        if not fixed_resize and base.resize == "crop":
-            views.append(replace(sized, crop_pct=0.75))
+    views = [base]
     if not fixed_resize and base.resize == "crop":
-        views.append(replace(base, resize="squash", crop_pct=1.0))
+        views += [replace(base, crop_pct=0.75), replace(base, resize="squash", crop_pct=1.0)]
+    if flexible and not fixed_size and larger > base.input_size:
+        views += [replace(view, input_size=larger) for view in views]
     return views
 
 
@@ -64,27 +60,40 @@ def sample_rows(targets: np.ndarray, *, seed: int) -> np.ndarray:
     return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
 
 
+class Judged(NamedTuple):
+    """What a sample seen one way says: a linear head's cross-validated scores, and the seconds its features took."""
+
+    loss: float
+    accuracy: float
+    features_s: float
+
+
 def compare_views(
-    views: list[Preprocess], judge: Callable[[Preprocess], tuple[float, float]], *, time_left: Callable[[], bool]
+    views: list[Preprocess], judge: Callable[[Preprocess], Judged], *, go_on: Callable[[Judged], bool]
 ) -> list[dict[str, Any]]:
-    """Judge each view while there is time; return rows {view, cv_loss, cv_accuracy, preprocess}, the best first.
+    """Judge one view after the other while there is time; return rows {view, cv_loss, cv_accuracy, preprocess}, the best first.
 
     Args:
         views: from `candidate_views`.
-        judge: cross-validated (log loss, accuracy) of a linear head on the sample seen this way.
-        time_left: asked before each view after the first.
+        judge: looks at the sample this way.
+        go_on: asked after each view whether there is time for another.
     """
-    rows = []
-    for number, view in enumerate(views):
-        if number and not time_left():
+    found: list[tuple[Judged, Preprocess]] = []
+    waiting = list(views)
+    while waiting:
+        view = waiting.pop(0)
+        judged = judge(view)
+        found = sorted([*found, (judged, view)], key=lambda pair: (pair[0].loss, -pair[0].accuracy))
+        if not go_on(judged):
             break
-        loss, accuracy = judge(view)
-        rows.append(
-            {
-                "view": describe_view(view),
-                "cv_loss": round(loss, 4),
-                "cv_accuracy": round(accuracy, 4),
-                "preprocess": view.as_dict(),
-            }
-        )
-    return sorted(rows, key=lambda row: (row["cv_loss"], -row["cv_accuracy"]))
+        best = found[0][1]  # next, what differs from the best so far in size alone
+        waiting.sort(key=lambda other: (other.resize, other.crop_pct) != (best.resize, best.crop_pct))
+    return [
+        {
+            "view": describe_view(view),
+            "cv_loss": round(judged.loss, 4),
+            "cv_accuracy": round(judged.accuracy, 4),
+            "preprocess": view.as_dict(),
+        }
+        for judged, view in found
+    ]
