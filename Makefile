@@ -27,8 +27,10 @@ $(UV): requirements-uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
 	touch $(UV)
 
+# bytecode is compiled here: where Python may not write it later (read-only installs, PYTHONDONTWRITEBYTECODE), every
+# start of fovea would otherwise spend ten seconds compiling torch
 $(STAMP): $(UV) requirements.lock pyproject.toml
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 

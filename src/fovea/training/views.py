@@ -71,7 +71,7 @@ class Judged(NamedTuple):
 def compare_views(
     views: list[Preprocess], judge: Callable[[Preprocess], Judged], *, go_on: Callable[[Judged], bool]
 ) -> list[dict[str, Any]]:
-    """Judge one view after the other while there is time; return rows {view, cv_loss, cv_accuracy, preprocess}, the best first.
+    """Judge views while there is time; return rows {view, cv_loss, cv_accuracy, preprocess}, the best first.
 
     Args:
         views: from `candidate_views`.
@@ -86,8 +86,9 @@ def compare_views(
         found = sorted([*found, (judged, view)], key=lambda pair: (pair[0].loss, -pair[0].accuracy))
         if not go_on(judged):
             break
-        best = found[0][1]  # next, what differs from the best so far in size alone
-        waiting.sort(key=lambda other: (other.resize, other.crop_pct) != (best.resize, best.crop_pct))
+        if len(found) > 1:  # the next one differs from the best so far in size alone
+            best = found[0][1]
+            waiting.sort(key=lambda other: (other.resize, other.crop_pct) != (best.resize, best.crop_pct))
     return [
         {
             "view": describe_view(view),
