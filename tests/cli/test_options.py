@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fovea.cli.options import format_duration, parse_duration_s
+from fovea.cli.options import parse_duration_s
 from fovea.core.errors import RecipeError
 
 
@@ -31,12 +31,3 @@ def test_anything_else_is_refused_with_the_way_to_write_it(text: str) -> None:
     with pytest.raises(RecipeError, match="is not a duration") as caught:
         parse_duration_s(text)
     assert "1h30m" in caught.value.hint
-
-
-def test_durations_are_shown_in_the_unit_that_fits() -> None:
-    assert [format_duration(value) for value in (0.04, 9.96, 59.6, 3599.7)] == [
-        "0.0 s",
-        "10.0 s",
-        "1 min 0 s",
-        "1 h 0 min",
-    ]

@@ -32,18 +32,3 @@ def parse_duration_s(text: str) -> float:
     if not duration_s:
         raise RecipeError(f"{text!r} is not a duration", hint="write 60s, 10m, 1h30m or plain seconds")
     return duration_s
-
-
-def format_duration(duration_s: float) -> str:
-    """Return a duration as a person reads it.
-
-    >>> format_duration(5400), format_duration(61.4), format_duration(3.21)
-    ('1 h 30 min', '1 min 1 s', '3.2 s')
-    """
-    if duration_s < 10:
-        return f"{duration_s:.1f} s"
-    minutes, seconds = divmod(round(duration_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
