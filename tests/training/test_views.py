@@ -36,10 +36,10 @@ def test_the_search_follows_the_better_crop_to_the_larger_size() -> None:
 
 def test_a_sample_has_every_class_alike() -> None:
     targets = np.repeat(np.arange(60), np.arange(60) + 5)
-    rows = sample_rows(targets, seed=0)
+    rows = sample_rows(targets, per_class=6, seed=0)
     counts = np.bincount(targets[rows], minlength=60)
     assert len(rows) == 360
     assert counts.min() >= 5
     assert counts.max() <= 7
     assert len(set(rows.tolist())) == len(rows)
-    assert sample_rows(np.zeros(50, dtype=int), seed=0).tolist() == list(range(50))
+    assert sample_rows(np.zeros(50, dtype=int), per_class=6, seed=0).tolist() == list(range(50))

@@ -102,6 +102,8 @@ def test_other_data_is_matched_by_class_name(scratch_run: Run, tmp_path: Path) -
     metrics = evaluate(scratch_run.folder, data=tmp_path / "other")
     assert metrics["n"] == 6
     assert metrics["excluded"] == 3
+    assert (scratch_run.folder / "report-other.html").exists()
+    assert scratch_run.read("report.json")["split"] == "val"
 
 
 def test_a_single_image_is_predicted_from_any_form(scratch_run: Run, photos: Path) -> None:

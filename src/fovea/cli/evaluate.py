@@ -25,7 +25,7 @@ def evaluate(
 ) -> None:
     """Measure the model in RUN and write its report.
 
-    Writes RUN/report.html for people and RUN/report.json for programs.
+    Writes RUN/report.html for people and RUN/report.json for programs; for other data, RUN/report-DATA.html and .json.
     """
     from fovea.core.files import plain
     from fovea.workflows import evaluating
@@ -36,4 +36,4 @@ def evaluate(
         print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
         return
     print_scores(result)
-    print_report_path(run)
+    print_report_path(result)

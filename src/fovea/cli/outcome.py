@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from fovea.core.run import Run
@@ -33,14 +32,15 @@ def print_outcome(run: Run) -> None:
     """Print how good a finished training is and where its model and report are; only the first process speaks."""
     if os.environ.get("RANK", "0") != "0":
         return
-    print_scores(run.read("report.json", {}))
+    result = run.read("report.json", {})
+    print_scores(result)
     print(f"model: {run.model_path}")
-    print_report_path(run.folder)
+    print_report_path(result)
 
 
-def print_report_path(folder: Path) -> None:
+def print_report_path(result: Mapping[str, Any]) -> None:
     """Print where the report is; always the last line of a verb that makes one."""
-    print(f"report: {folder / 'report.html'}")
+    print(f"report: {result['report']}")
 
 
 def print_scores(result: Mapping[str, Any]) -> None:

@@ -236,7 +236,7 @@ def _choose_view(
 
     def compare() -> list[dict[str, Any]]:
         began = time.monotonic()
-        sample = train.take(sample_rows(train.targets, seed=session.recipe.seed))
+        sample = train.take(sample_rows(train.targets, per_class=6 if budget_s < 120 else 20, seed=session.recipe.seed))
 
         def go_on(judged: Judged) -> bool:
             """Whether another view can be judged with time left for the features of all images."""

@@ -405,7 +405,7 @@ def pays_to_compile(session: Session) -> bool:
     """Return whether to run the network through torch.compile.
 
     It takes one to two minutes before the first step. On CPU it gained less than it cost within any budget up to an
-    hour (docs/decisions); on a GPU it is used when more than ten minutes of training lie ahead.
+    hour (docs/decisions, 5); on a GPU it is used when more than ten minutes of training lie ahead.
     """
     if session.settings.compile != "auto":
         return session.settings.compile == "on"

@@ -16,7 +16,7 @@ import numpy as np
 
 from fovea.data.preprocess import Preprocess
 
-SAMPLE_PER_CLASS, SAMPLE_LEAST, SAMPLE_MOST = 6, 300, 1500
+SAMPLE_LEAST, SAMPLE_MOST = 300, 3000
 
 
 def candidate_views(base: Preprocess, *, fixed_size: bool, fixed_resize: bool, flexible: bool) -> list[Preprocess]:
@@ -45,11 +45,11 @@ def describe_view(view: Preprocess) -> str:
     return f"{view.input_size} px, {whole}"
 
 
-def sample_rows(targets: np.ndarray, *, seed: int) -> np.ndarray:
+def sample_rows(targets: np.ndarray, *, per_class: int, seed: int) -> np.ndarray:
     """Return row numbers of a sample with the same number of images of each class, as far as there are."""
     rng = np.random.default_rng(seed)
     classes = np.unique(targets) if targets.ndim == 1 else np.arange(targets.shape[1])
-    size = int(np.clip(SAMPLE_PER_CLASS * len(classes), SAMPLE_LEAST, SAMPLE_MOST))
+    size = int(np.clip(per_class * len(classes), SAMPLE_LEAST, SAMPLE_MOST))
     order = rng.permutation(len(targets))
     if targets.ndim == 2 or len(targets) <= size:
         return np.sort(order[:size])

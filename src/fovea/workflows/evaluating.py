@@ -30,6 +30,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the model of a run and write report.json and report.html into the run folder.
 
+    Judged on other data, the files are named after it, and the run's own report stays: `report-<data>.html`.
+
     Args:
         folder: the run.
         data: other images than the run's own; their labels are matched to the model's classes by name or source id.
@@ -68,7 +70,9 @@ def evaluate(
     metrics["data"] = str(data if data is not None else own.source)
     metrics["excluded"] = manifest.excluded().height + len(failures)
     metrics["unreadable"] = failures
-    run.write("report.json", metrics)
+    page = run.report_path if data is None else run.folder / f"report-{Path(data).stem}.html"
+    metrics["report"] = str(page)
+    run.write(page.with_suffix(".json").name, metrics)
     paths = manifest.paths(rows)
     report = build_report(
         run=run,
@@ -78,7 +82,7 @@ def evaluate(
         targets=targets,
         paths=[paths[row] for row in kept],
     )
-    write_text(run.report_path, render(report))
+    write_text(page, render(report))
     run.event("evaluated", split=split, accuracy=metrics["accuracy"])
     return metrics
 
