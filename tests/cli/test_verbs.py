@@ -18,7 +18,7 @@ from fovea.data.samples import write_digits
 from fovea.evaluation.output import Tally
 from fovea.workflows import evaluating, predicting, training
 
-RESULT = {"n": 4, "accuracy": 0.75, "macro": {"f1": float("nan")}, "split": "val"}
+RESULT = {"n": 4, "accuracy": 0.75, "macro": {"f1": float("nan")}, "split": "val", "report": "a run/report.html"}
 
 
 @pytest.fixture

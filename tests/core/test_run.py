@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fovea.core.cores import usable_cores
 from fovea.core.errors import FoveaError, MissingExtra, RunError, UnknownName, require
 from fovea.core.files import atomic_open, cache_root, digest, plain, write_json, write_text
 from fovea.core.findings import Finding, by_severity
@@ -148,3 +149,7 @@ def test_findings_sort_by_severity_and_refuse_others() -> None:
     assert by_severity([note, error]) == [error, note]
     with pytest.raises(ValueError, match="severity is 'fatal'"):
         Finding(severity="fatal", code="c", message="", fix="")  # type: ignore[arg-type]
+
+
+def test_usable_cores_are_those_of_this_process() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)

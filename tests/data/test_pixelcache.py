@@ -20,7 +20,6 @@ from PIL import Image
 
 from fovea.core.errors import DataError
 from fovea.core.files import digest
-from fovea.data import pixelcache
 from fovea.data.decoding import decode, probe
 from fovea.data.pixelcache import Photo, PixelCache, WholeImage
 from fovea.data.preprocess import Preprocess
@@ -350,10 +349,6 @@ def test_memory_stays_flat_over_epochs(tmp_path) -> None:
             memory.append((resident_mb("RssAnon"), resident_mb("VmRSS")))
     assert memory[4][0] - memory[0][0] < 8
     assert memory[4][1] - memory[0][1] < 16  # this one counts the mapped file too
-
-
-def test_usable_cores_are_this_process_own() -> None:
-    assert 1 <= pixelcache.usable_cores() <= (os.cpu_count() or 1)
 
 
 def test_real_photos(shared, monkeypatch) -> None:

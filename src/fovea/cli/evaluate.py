@@ -36,4 +36,4 @@ def evaluate(
         print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
         return
     print_scores(result)
-    print_report_path(result)
+    print_report_path(result["report"])

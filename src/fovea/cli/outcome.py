@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fovea.core.run import Run
@@ -32,15 +33,14 @@ def print_outcome(run: Run) -> None:
     """Print how good a finished training is and where its model and report are; only the first process speaks."""
     if os.environ.get("RANK", "0") != "0":
         return
-    result = run.read("report.json", {})
-    print_scores(result)
+    print_scores(run.read("report.json", {}))
     print(f"model: {run.model_path}")
-    print_report_path(result)
+    print_report_path(run.report_path)
 
 
-def print_report_path(result: Mapping[str, Any]) -> None:
+def print_report_path(path: Path | str) -> None:
     """Print where the report is; always the last line of a verb that makes one."""
-    print(f"report: {result['report']}")
+    print(f"report: {path}")
 
 
 def print_scores(result: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fovea.core.cores import usable_cores
 from fovea.core.errors import DataError
 from fovea.core.files import cache_root, digest
 from fovea.core.findings import Finding
@@ -292,11 +293,6 @@ class _Files:
             raise ValueError(f"{name} has pixels of shape {pixels.shape}, expected {self._shapes[row]}")
         _write_all(self._pixels_handle, np.ascontiguousarray(pixels).data.cast("B"), int(self._starts[row]))
         _write_all(self._marks_handle, memoryview(_mark(pixels).to_bytes(4, "little")), 4 * row)
-
-
-def usable_cores() -> int:
-    """The cores this process may run on, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stored_shape(photo: Photo, geometry: Preprocess | WholeImage) -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from fovea.core.cores import usable_cores
 from fovea.core.errors import DataError
 from fovea.core.files import cache_root
 from fovea.data import decoding
@@ -88,7 +89,7 @@ def scan(paths: Sequence[str], *, max_pixels: int, progress: Progress | None = N
 
 def _threads() -> int:
     """Twice the usable cores: half of them may be waiting for a disk."""
-    return min(32, 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 8)
+    return min(32, 2 * usable_cores())
 
 
 def _stamp(path: str) -> _Stamp | Scanned:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from pathlib import Path
+
+from fovea.core.cores import usable_cores
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
 
@@ -24,11 +25,10 @@ def environment() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         **found,
         "system": platform.platform(),
-        "cpu": f"{_processor()}, {cores} usable core{'' if cores == 1 else 's'}",
+        "cpu": f"{_processor()}, {usable_cores()} usable core{'' if usable_cores() == 1 else 's'}",
     }
 
 

@@ -2,8 +2,8 @@
 
 Head → (tail | network): a linear head on frozen features first; then what is left of the time goes either into the last
 stages on cached activations or into the whole network, whichever the measured speed allows. Every choice is told and
-recorded, and what was chosen by measured time is read back on resume. What a rung does is in `rungs`, how a choice is
-computed in `planning` and `views`.
+recorded, and what was chosen by measured time is read back on resume. What a rung does is in `frozen` and `rungs`, how
+a choice is computed in `planning` and `views`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from typing import Any
 from fovea.core.errors import Interrupted, ModelError, UnknownName
 from fovea.data.preprocess import Preprocess
 from fovea.models.chain import Chain, as_chain, parameter_stages
-from fovea.models.fastforward import FastForward, fast_forward
+from fovea.models.fastforward import fast_forward
 from fovea.training import rungs
 from fovea.training.checkpoints import load_checkpoint, save_checkpoint
+from fovea.training.frozen import train_head
 from fovea.training.loop import Scores
 from fovea.training.planning import (
+    STEP_OVERHEAD,
     WHOLE_EPOCHS,
+    WORTH_MEASURING_S,
     measure_step_s,
     plan_epochs,
     plan_tail,
     tail_cuts,
 )
 from fovea.training.session import PLAN, Session, SplitData, split_data
-from fovea.training.views import Judged, candidate_views, compare_views, describe_view, sample_rows
+from fovea.training.views import describe_view
 
 
 def climb(session: Session, *, deliver: Callable[[], None], resume: bool) -> None:
@@ -63,7 +66,7 @@ def _head_rung(session: Session, train: SplitData, val: SplitData, deliver: Call
     """Climb the first rung; of several devices, the first one does it for all."""
     if session.fabric.is_global_zero:
         session.alone = True
-        _rung(session, "head", lambda: _climb_head(session, train, val), deliver)
+        _rung(session, "head", lambda: train_head(session, train, val), deliver)
         session.alone = False
     session.fabric.barrier()
     if not session.fabric.is_global_zero:
@@ -155,107 +158,6 @@ def _load_best(session: Session) -> bool:
     return any(session.run.checkpoints_path.glob("*.safetensors"))
 
 
-def _climb_head(session: Session, train: SplitData, val: SplitData) -> Scores | None:
-    """Fit a linear head on frozen features of the view that suits the data; return its validation scores."""
-    left_s = session.training_left_s()
-    head_time = left_s if left_s < 2 * WORTH_MEASURING_S else HEAD_SHARE * left_s
-    began = time.monotonic()
-
-    def late() -> bool:
-        return session.stop() or time.monotonic() - began > head_time
-
-    forwards: dict[int, FastForward] = {}
-
-    def forward_for(view: Preprocess) -> FastForward:
-        if view.input_size not in forwards:
-            example = session.example(view.input_size)
-            network = rungs.feature_network(session.working, example[:1])
-            preferred = session.plan["decisions"].get("backend")
-            forwards[view.input_size] = fast_forward(network, example=example, prefer=preferred)
-            session.decide("backend", lambda: forwards[view.input_size].name)
-        return forwards[view.input_size]
-
-    def judge(sample: SplitData, view: Preprocess) -> Judged:
-        forward = forward_for(view)
-        started = time.monotonic()
-        features, rows = rungs.frozen_features(
-            session, sample, forward=forward, preprocess=view, label="comparing views", stop=session.stop
-        )
-        features_s = time.monotonic() - started
-        head = rungs.fit_head(session, features, sample.take(rows), limit_s=20)
-        return Judged(head.cv_loss, head.cv_accuracy, features_s)
-
-    try:
-        session.preprocess = _choose_view(session, train, judge, budget_s=head_time)
-        forward = forward_for(session.preprocess)
-        features, rows = rungs.frozen_features(
-            session, train, forward=forward, preprocess=session.preprocess, label="features", stop=late
-        )
-        seen = train.take(rows)
-        if len(rows) < len(train):
-            why = "you stopped it" if session.stop() else "the budget is short"
-            session.choose(f"linear head on {len(rows)} of {len(train)} images", why)
-        if not len(rows):
-            raise Interrupted("stopped before there was anything to train on", hint="run it again")
-        head = rungs.fit_head(session, features, seen, limit_s=max(2.0, head_time / 3))
-        rungs.install_head(session, head)
-        session.choose(
-            "linear head on frozen features",
-            f"penalty {head.penalty:g} has the lowest cross-validated log loss, {head.cv_loss:.3f}",
-        )
-        if not len(val):
-            return None
-        val_features, val_rows = rungs.frozen_features(
-            session, val, forward=forward, preprocess=session.preprocess, label="validation features", stop=session.stop
-        )
-        if not len(val_rows):
-            return None
-        return rungs.score_logits(head.logits(val_features), val.target_tensor(val_rows))
-    finally:
-        for forward in forwards.values():
-            forward.close()
-
-
-FIT_S = 3.0  # what building a frozen network for a view and fitting heads on a sample takes, about
-HEAD_SHARE = 0.8  # of the time for training that the first rung may take before it goes on with what it has
-
-
-def _choose_view(
-    session: Session, train: SplitData, judge: Callable[[SplitData, Preprocess], Judged], *, budget_s: float
-) -> Preprocess:
-    """Return the view for the whole climb, from the plan when it is there."""
-    data = session.recipe.data
-    views = candidate_views(
-        session.preprocess,
-        fixed_size=data.input_size is not None,
-        fixed_resize=data.resize is not None,
-        flexible=session.flexible,
-    )
-    if len(views) == 1 or train.targets.ndim == 2 or len(train) < 2 * len(session.manifest.classes):
-        return session.preprocess
-
-    def compare() -> list[dict[str, Any]]:
-        began = time.monotonic()
-        sample = train.take(sample_rows(train.targets, per_class=6 if budget_s < 120 else 20, seed=session.recipe.seed))
-
-        def go_on(judged: Judged) -> bool:
-            """Whether another view can be judged with time left for the features of all images."""
-            spent = time.monotonic() - began
-            rest_s = judged.features_s * (len(train) - len(sample)) / len(sample)
-            return not session.stop() and spent + judged.features_s + FIT_S + rest_s < budget_s
-
-        return compare_views(views, lambda view: judge(sample, view), go_on=go_on)
-
-    rows = session.decide("views", compare)
-    others = "; ".join(f"{row['view']} {row['cv_accuracy']:.1%}" for row in rows[1:])
-    session.choose(
-        f"view: {rows[0]['view']}",
-        f"cross-validated accuracy {rows[0]['cv_accuracy']:.1%} on a sample"
-        + (f" (others: {others})" if others else ""),
-    )
-    return Preprocess.from_dict(rows[0]["preprocess"])
-
-
 def _plan_whole(session: Session, images: int) -> dict[str, int]:
     """Return {frozen, epochs}: as few frozen stages as let enough epochs fit, by measured steps."""
     settings, stages = session.settings, parameter_stages(session.working)
@@ -284,12 +186,6 @@ def _plan_whole(session: Session, images: int) -> dict[str, int]:
         if enough and epochs * images * image_s <= session.training_left_s():
             break
     return plan
-
-
-WORTH_MEASURING_S = 25.0  # measuring the steps of further training takes about half of this
-
-# A real step also decodes, augments, updates the optimiser and validates; measured on the grocery photos.
-STEP_OVERHEAD = 1.3
 
 
 def _climb_network(session: Session, train: SplitData, val: SplitData, *, resume: bool) -> Scores | None:

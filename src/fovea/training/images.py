@@ -9,13 +9,14 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from fovea.core.cores import usable_cores
 from fovea.core.errors import DataError
 from fovea.core.findings import Finding
 from fovea.core.recipe import DataRecipe
 from fovea.data.augment import Augment
-from fovea.data.pixelcache import PixelCache, WholeImage, usable_cores
+from fovea.data.pixelcache import PixelCache, WholeImage
 from fovea.data.preprocess import Preprocess
-from fovea.training.session import SplitData
+from fovea.training.session import Session, SplitData
 
 
 class Images:
@@ -79,3 +80,52 @@ class Images:
     def findings(self, *, whole: bool) -> list[Finding]:
         """Return what a cache had to say, such as that the disk is full."""
         return (self._whole if whole else self._plain).notes
+
+
+def readable(session: Session, data: SplitData, preprocess: Preprocess, *, whole: bool) -> tuple[Images, np.ndarray]:
+    """Decode a split and return its pixels, without the images that have become unreadable, and the rows kept (n,).
+
+    A file that was whole when the data was read may be gone by now; it is named in the findings and left out.
+
+    Args:
+        session: gives settings; findings go to its run.
+        data: the split.
+        preprocess: the plain view.
+        whole: decode what crops are taken from, instead of the plain views.
+    """
+    store_px = augmentation(session).store_px(preprocess.input_size)
+    settings = session.recipe.data
+
+    def advance(done: int, total: int) -> None:
+        session.progress.advance("decoding", done, total)
+
+    images = Images(data, preprocess=preprocess, settings=settings, store_px=store_px)
+    failures = images.fill(whole=whole, progress=advance)
+    session.add_findings(images.findings(whole=whole))
+    kept = np.array([row for row in range(len(data)) if row not in failures], dtype=np.int64)
+    if failures:
+        lost = [data.photos[row].path for row in failures]
+        finding = Finding(
+            severity="warning",
+            code="unreadable",
+            message=f"{len(lost)} images could be read at first and no longer can; they were left out of training",
+            fix="check the disk or the network folder, then train again",
+            evidence={"reasons": sorted({error.message for error in failures.values()})[:20]},
+            files=tuple(str(path) for path in lost[:200]),
+        )
+        session.add_findings([finding])
+        images = Images(data.take(kept), preprocess=preprocess, settings=settings, store_px=store_px)
+    return images, kept
+
+
+def augmentation(session: Session) -> Augment:
+    """Return the random changes that the recipe asks for."""
+    data = session.recipe.data
+    return Augment(
+        crop_scale=data.crop_scale,
+        hflip=data.hflip,
+        vflip=data.vflip,
+        color_jitter=data.color_jitter,
+        rotate=data.rotate,
+        interpolation="bilinear" if session.preprocess.interpolation == "bilinear" else "bicubic",
+    )

@@ -51,6 +51,15 @@ class Scores:
         return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
+def score_logits(logits: torch.Tensor, targets: torch.Tensor) -> Scores:
+    """Return mean log loss and accuracy; a multi-label row is right when every label is."""
+    if targets.ndim == 2:
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, targets.float())
+        return Scores(float(loss), float(((logits > 0) == (targets > 0.5)).all(1).float().mean()))
+    loss = nn.functional.cross_entropy(logits, targets.long())
+    return Scores(float(loss), float((logits.argmax(1) == targets).float().mean()))
+
+
 @dataclass
 class Clock:
     """Wall clock of a whole run, over all its sessions; seconds."""

@@ -20,6 +20,9 @@ WHOLE_EPOCHS = 4
 MOST_EPOCHS, MOST_SCRATCH_EPOCHS = 20, 60
 TAIL_EPOCHS, LEAST_VIEWS, MOST_VIEWS = 5, 3, 12
 MOST_CUTS = 3  # each costs seconds to measure
+WORTH_MEASURING_S = 25.0  # measuring the steps of further training takes about half of this
+# A real step also decodes, augments, updates the optimiser and validates; measured on the grocery photos.
+STEP_OVERHEAD = 1.3
 
 
 def measure_step_s(module: nn.Module, inputs: torch.Tensor, *, steps: int = 1) -> float:

@@ -1,4 +1,4 @@
-"""The rungs of the climb: a linear head on frozen features, the last stages on cached activations, the whole network.
+"""The upper rungs of the climb: the last stages on cached activations, and the whole network on augmented pixels.
 
 Each rung takes a `Session`, trains `session.working` in place and returns its validation scores. Which rungs are
 climbed, and how far, is `climb`'s business.
@@ -6,7 +6,6 @@ climbed, and how far, is `climb`'s business.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,32 +13,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from fovea.core.files import cache_root
-from fovea.core.findings import Finding
-from fovea.data.augment import Augment
-from fovea.data.preprocess import Preprocess
-from fovea.models.chain import Chain, as_chain, parameter_stages
+from fovea.models.chain import Chain, parameter_stages
 from fovea.models.fastforward import FastForward
-from fovea.models.heads import classifier_path, set_linear_head
 from fovea.training.activations import ActivationStore, extract
 from fovea.training.batches import ActivationBatches, PixelBatches
-from fovea.training.head import LinearHead, fit_linear_head
-from fovea.training.images import Images
-from fovea.training.loop import Job, Scores, fit
-from fovea.training.objective import build_objective, class_weights
+from fovea.training.frozen import view_store
+from fovea.training.images import Images, augmentation, readable
+from fovea.training.loop import Job, Scores, fit, score_logits
+from fovea.training.objective import build_objective
 from fovea.training.optimisers import build_optimiser, parameter_groups, peak_lr
 from fovea.training.session import Session, SplitData
 
 VALIDATION_BATCH = 64
-
-
-def score_logits(logits: torch.Tensor, targets: torch.Tensor) -> Scores:
-    """Return mean log loss and accuracy; a multi-label row is right when every label is."""
-    if targets.ndim == 2:
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, targets.float())
-        return Scores(float(loss), float(((logits > 0) == (targets > 0.5)).all(1).float().mean()))
-    loss = nn.functional.cross_entropy(logits, targets.long())
-    return Scores(float(loss), float((logits.argmax(1) == targets).float().mean()))
+SHARES = (0.85, 0.7, 0.5)  # of the fine-tuned weights that are tried in a mixture
 
 
 def validator(inputs: Callable[[np.ndarray], torch.Tensor], data: SplitData, session: Session) -> Any:
@@ -63,64 +49,6 @@ def validator(inputs: Callable[[np.ndarray], torch.Tensor], data: SplitData, ses
         return score_logits(torch.cat(logits), targets)
 
     return validate
-
-
-def view_store(session: Session, *, unit: str, preprocess: Preprocess, backend: str, view: str) -> ActivationStore:
-    """Return the store of activations after `unit` for one view of the images."""
-    identity = [session.loaded.weights_digest, session.loaded.architecture, unit, repr(preprocess), backend, view]
-    return ActivationStore(cache_root() / "activations", identity=identity)
-
-
-def frozen_features(
-    session: Session,
-    data: SplitData,
-    *,
-    forward: FastForward,
-    preprocess: Preprocess,
-    label: str,
-    stop: Callable[[], bool],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (features (n, F) float32, row numbers (n,) they belong to) of the frozen network on plain views.
-
-    All images have a row unless `stop` ended it early.
-    """
-    store = view_store(session, unit="features", preprocess=preprocess, backend=forward.name, view="plain")
-    images, kept = readable(session, data, preprocess, whole=False)
-    extract(
-        store,
-        digests=images.data.digests,
-        pixels=lambda rows: session.fabric.to_device(preprocess.normalise(images.plain(rows))),
-        forward=forward,
-        dtype=np.float32,
-        advance=lambda done, total: session.progress.advance(label, done, total),
-        stop=stop,
-    )
-    rows = kept[store.has(images.data.digests)]
-    features = store.gather([data.digests[row] for row in rows]) if len(rows) else np.empty((0, 0), np.float32)
-    return features, rows
-
-
-def fit_head(session: Session, features: np.ndarray, data: SplitData, *, limit_s: float) -> LinearHead:
-    """Fit the linear head to training features."""
-    classes = len(session.manifest.classes)
-    weights = None
-    kind = "balanced" if session.settings.sampler == "balanced" else session.settings.class_weights
-    if kind != "none" and data.targets.ndim == 1:
-        weights = class_weights(np.bincount(data.targets, minlength=classes), kind)[data.targets]
-    return fit_linear_head(
-        features,
-        data.targets,
-        classes=classes,
-        groups=data.groups,
-        row_weights=weights,
-        seed=session.recipe.seed,
-        limit_s=limit_s,
-    )
-
-
-def install_head(session: Session, head: LinearHead) -> None:
-    """Put a fitted head into the network."""
-    set_linear_head(session.working, weight=head.weight, bias=head.bias)
 
 
 def train_tail(
@@ -249,71 +177,11 @@ def train_network(
     )
 
 
-def readable(session: Session, data: SplitData, preprocess: Preprocess, *, whole: bool) -> tuple[Images, np.ndarray]:
-    """Decode a split and return its pixels, without the images that have become unreadable, and the rows kept (n,).
-
-    A file that was whole when the data was read may be gone by now; it is named in the findings and left out.
-
-    Args:
-        session: gives settings; findings go to its run.
-        data: the split.
-        preprocess: the plain view.
-        whole: decode what crops are taken from, instead of the plain views.
-    """
-    store_px = augmentation(session).store_px(preprocess.input_size)
-    settings = session.recipe.data
-
-    def advance(done: int, total: int) -> None:
-        session.progress.advance("decoding", done, total)
-
-    images = Images(data, preprocess=preprocess, settings=settings, store_px=store_px)
-    failures = images.fill(whole=whole, progress=advance)
-    session.add_findings(images.findings(whole=whole))
-    kept = np.array([row for row in range(len(data)) if row not in failures], dtype=np.int64)
-    if failures:
-        lost = [data.photos[row].path for row in failures]
-        finding = Finding(
-            severity="warning",
-            code="unreadable",
-            message=f"{len(lost)} images could be read at first and no longer can; they were left out of training",
-            fix="check the disk or the network folder, then train again",
-            evidence={"reasons": sorted({error.message for error in failures.values()})[:20]},
-            files=tuple(str(path) for path in lost[:200]),
-        )
-        session.add_findings([finding])
-        images = Images(data.take(kept), preprocess=preprocess, settings=settings, store_px=store_px)
-    return images, kept
-
-
-def feature_network(model: nn.Module, example: torch.Tensor) -> nn.Module:
-    """Return a module from images to the vectors (B, F) that the classifier sees."""
-    chain = as_chain(model, example)
-    if chain is not None and chain.feature_unit is not None:
-        return chain.features()
-    bare = copy.deepcopy(model)  # a network that cannot be traced, but ends with its classifier
-    parent, _, name = classifier_path(bare).rpartition(".")
-    setattr(bare.get_submodule(parent), name, nn.Identity())
-    return bare
-
-
 def _stages_of(module: nn.Module, stages: list[list[str]]) -> list[list[str]]:
     """Return the stages without the parameters that `module` does not have."""
     own = {name for name, _ in module.named_parameters()}
     kept = [[name for name in stage if name in own] for stage in stages]
     return [stage for stage in kept if stage]
-
-
-def augmentation(session: Session) -> Augment:
-    """Return the random changes that the recipe asks for."""
-    data = session.recipe.data
-    return Augment(
-        crop_scale=data.crop_scale,
-        hflip=data.hflip,
-        vflip=data.vflip,
-        color_jitter=data.color_jitter,
-        rotate=data.rotate,
-        interpolation="bilinear" if session.preprocess.interpolation == "bilinear" else "bicubic",
-    )
 
 
 def _fit(
@@ -390,9 +258,6 @@ def interpolate(
     return best
 
 
-SHARES = (0.85, 0.7, 0.5)
-
-
 def mixture(start: dict[str, torch.Tensor], end: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
     """Return `share` of `end` and the rest of `start`, weight by weight; integer buffers are those of `end`."""
     return {
@@ -404,8 +269,8 @@ def mixture(start: dict[str, torch.Tensor], end: dict[str, torch.Tensor], share:
 def pays_to_compile(session: Session) -> bool:
     """Return whether to run the network through torch.compile.
 
-    It takes one to two minutes before the first step. On CPU it gained less than it cost within any budget up to an
-    hour (docs/decisions, 5); on a GPU it is used when more than ten minutes of training lie ahead.
+    It takes one to two minutes before the first step, which a CPU does not earn back within a usual budget
+    (docs/decisions, 5); on a GPU it is used when more than ten minutes of training lie ahead.
     """
     if session.settings.compile != "auto":
         return session.settings.compile == "on"

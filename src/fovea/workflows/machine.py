@@ -15,19 +15,13 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from fovea.core.cores import usable_cores
 from fovea.core.errors import RecipeError
 from fovea.core.progress import Progress
 from fovea.core.recipe import TrainRecipe
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _KEEP_BYTES = 2**31 - 1
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use, which in a container or under taskset is fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def prepare(settings: TrainRecipe) -> None:

@@ -14,6 +14,7 @@ import polars as pl
 import torch
 from lightning_fabric import Fabric
 
+from fovea.core.cores import usable_cores
 from fovea.core.errors import Interrupted
 from fovea.core.progress import Progress, Silent
 from fovea.core.recipe import Recipe
@@ -32,7 +33,7 @@ from fovea.training.optimisers import OPTIMISERS
 from fovea.training.schedules import SCHEDULES
 from fovea.training.session import PLAN, Session
 from fovea.workflows import evaluating
-from fovea.workflows.machine import build_fabric, prepare, stop_on_signal, usable_cores
+from fovea.workflows.machine import build_fabric, prepare, stop_on_signal
 
 # Kept of the budget for the end: seconds for saving and the report, the rate of evaluation on a slow CPU, and a share
 # for noise.

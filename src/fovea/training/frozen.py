@@ -1,0 +1,198 @@
+"""The first rung: a linear head on frozen features of the view that suits the data.
+
+It is cheap, works from a handful of images on, and gives the rungs above it a start. The features of an image are
+computed once and kept; what is compared and chosen here is told and recorded.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fovea.core.errors import Interrupted
+from fovea.core.files import cache_root
+from fovea.data.preprocess import Preprocess
+from fovea.models.chain import as_chain
+from fovea.models.fastforward import FastForward, fast_forward
+from fovea.models.heads import classifier_path, set_linear_head
+from fovea.training.activations import ActivationStore, extract
+from fovea.training.head import LinearHead, fit_linear_head
+from fovea.training.images import readable
+from fovea.training.loop import Scores, score_logits
+from fovea.training.objective import class_weights
+from fovea.training.planning import WORTH_MEASURING_S
+from fovea.training.session import Session, SplitData
+from fovea.training.views import Judged, candidate_views, compare_views, sample_rows
+
+VIEWS_SHARE = 0.15  # of the first rung's time that comparing views may take, where there is time for more than it
+FIT_S = 3.0  # what building a frozen network for a view and fitting heads on a sample takes, about
+HEAD_SHARE = 0.8  # of the time for training that the first rung may take before it goes on with what it has
+
+
+def train_head(session: Session, train: SplitData, val: SplitData) -> Scores | None:
+    """Fit a linear head on frozen features of the view that suits the data; return its validation scores."""
+    left_s = session.training_left_s()
+    head_time = left_s if left_s < 2 * WORTH_MEASURING_S else HEAD_SHARE * left_s
+    began = time.monotonic()
+
+    def late() -> bool:
+        return session.stop() or time.monotonic() - began > head_time
+
+    forwards: dict[int, FastForward] = {}
+
+    def forward_for(view: Preprocess) -> FastForward:
+        if view.input_size not in forwards:
+            example = session.example(view.input_size)
+            network = feature_network(session.working, example[:1])
+            preferred = session.plan["decisions"].get("backend")
+            forwards[view.input_size] = fast_forward(network, example=example, prefer=preferred)
+            session.decide("backend", lambda: forwards[view.input_size].name)
+        return forwards[view.input_size]
+
+    def judge(sample: SplitData, view: Preprocess) -> Judged:
+        forward = forward_for(view)
+        started = time.monotonic()
+        features, rows = frozen_features(
+            session, sample, forward=forward, preprocess=view, label="comparing views", stop=session.stop
+        )
+        features_s = time.monotonic() - started
+        head = fit_head(session, features, sample.take(rows), limit_s=20)
+        return Judged(head.cv_loss, head.cv_accuracy, features_s)
+
+    try:
+        session.preprocess = choose_view(session, train, judge, budget_s=head_time)
+        forward = forward_for(session.preprocess)
+        features, rows = frozen_features(
+            session, train, forward=forward, preprocess=session.preprocess, label="features", stop=late
+        )
+        seen = train.take(rows)
+        if len(rows) < len(train):
+            why = "you stopped it" if session.stop() else "the budget is short"
+            session.choose(f"linear head on {len(rows)} of {len(train)} images", why)
+        if not len(rows):
+            raise Interrupted("stopped before there was anything to train on", hint="run it again")
+        head = fit_head(session, features, seen, limit_s=max(2.0, head_time / 3))
+        set_linear_head(session.working, weight=head.weight, bias=head.bias)
+        session.choose(
+            "linear head on frozen features",
+            f"penalty {head.penalty:g} has the lowest cross-validated log loss, {head.cv_loss:.3f}",
+        )
+        if not len(val):
+            return None
+        val_features, val_rows = frozen_features(
+            session, val, forward=forward, preprocess=session.preprocess, label="validation features", stop=session.stop
+        )
+        if not len(val_rows):
+            return None
+        return score_logits(head.logits(val_features), val.target_tensor(val_rows))
+    finally:
+        for forward in forwards.values():
+            forward.close()
+
+
+def choose_view(
+    session: Session, train: SplitData, judge: Callable[[SplitData, Preprocess], Judged], *, budget_s: float
+) -> Preprocess:
+    """Return the view for the whole climb, from the plan when it is there."""
+    data = session.recipe.data
+    views = candidate_views(
+        session.preprocess,
+        fixed_size=data.input_size is not None,
+        fixed_resize=data.resize is not None,
+        flexible=session.flexible,
+    )
+    if len(views) == 1 or train.targets.ndim == 2 or len(train) < 2 * len(session.manifest.classes):
+        return session.preprocess
+
+    def compare() -> list[dict[str, Any]]:
+        began = time.monotonic()
+        sample = train.take(sample_rows(train.targets, per_class=6 if budget_s < 120 else 10, seed=session.recipe.seed))
+
+        def go_on(judged: Judged) -> bool:
+            """Whether another view can be judged with time left for the features of all images."""
+            spent = time.monotonic() - began
+            rest_s = judged.features_s * (len(train) - len(sample)) / len(sample)
+            if session.stop() or (budget_s > 120 and spent > VIEWS_SHARE * budget_s):
+                return False
+            return spent + judged.features_s + FIT_S + rest_s < budget_s
+
+        return compare_views(views, lambda view: judge(sample, view), go_on=go_on)
+
+    rows = session.decide("views", compare)
+    others = "; ".join(f"{row['view']} {row['cv_accuracy']:.1%}" for row in rows[1:])
+    session.choose(
+        f"view: {rows[0]['view']}",
+        f"cross-validated accuracy {rows[0]['cv_accuracy']:.1%} on a sample"
+        + (f" (others: {others})" if others else ""),
+    )
+    return Preprocess.from_dict(rows[0]["preprocess"])
+
+
+def frozen_features(
+    session: Session,
+    data: SplitData,
+    *,
+    forward: FastForward,
+    preprocess: Preprocess,
+    label: str,
+    stop: Callable[[], bool],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (features (n, F) float32, row numbers (n,) they belong to) of the frozen network on plain views.
+
+    All images have a row unless `stop` ended it early.
+    """
+    store = view_store(session, unit="features", preprocess=preprocess, backend=forward.name, view="plain")
+    images, kept = readable(session, data, preprocess, whole=False)
+    extract(
+        store,
+        digests=images.data.digests,
+        pixels=lambda rows: session.fabric.to_device(preprocess.normalise(images.plain(rows))),
+        forward=forward,
+        dtype=np.float32,
+        advance=lambda done, total: session.progress.advance(label, done, total),
+        stop=stop,
+    )
+    rows = kept[store.has(images.data.digests)]
+    features = store.gather([data.digests[row] for row in rows]) if len(rows) else np.empty((0, 0), np.float32)
+    return features, rows
+
+
+def fit_head(session: Session, features: np.ndarray, data: SplitData, *, limit_s: float) -> LinearHead:
+    """Fit the linear head to training features."""
+    classes = len(session.manifest.classes)
+    weights = None
+    kind = "balanced" if session.settings.sampler == "balanced" else session.settings.class_weights
+    if kind != "none" and data.targets.ndim == 1:
+        weights = class_weights(np.bincount(data.targets, minlength=classes), kind)[data.targets]
+    return fit_linear_head(
+        features,
+        data.targets,
+        classes=classes,
+        groups=data.groups,
+        row_weights=weights,
+        seed=session.recipe.seed,
+        limit_s=limit_s,
+    )
+
+
+def feature_network(model: nn.Module, example: torch.Tensor) -> nn.Module:
+    """Return a module from images to the vectors (B, F) that the classifier sees."""
+    chain = as_chain(model, example)
+    if chain is not None and chain.feature_unit is not None:
+        return chain.features()
+    bare = copy.deepcopy(model)  # a network that cannot be traced, but ends with its classifier
+    parent, _, name = classifier_path(bare).rpartition(".")
+    setattr(bare.get_submodule(parent), name, nn.Identity())
+    return bare
+
+
+def view_store(session: Session, *, unit: str, preprocess: Preprocess, backend: str, view: str) -> ActivationStore:
+    """Return the store of activations after `unit` for one view of the images."""
+    identity = [session.loaded.weights_digest, session.loaded.architecture, unit, repr(preprocess), backend, view]
+    return ActivationStore(cache_root() / "activations", identity=identity)
