@@ -85,12 +85,19 @@ def test_ctrl_c_ends_cleanly_with_a_usable_model_and_the_way_on(
     assert f"hint: fovea resume {run}" in errors
     assert "Traceback" not in errors
 
+    from fovea.workflows.evaluating import evaluate
     from fovea.workflows.loading import load
 
+    partial = Run(run).read("plan.json")["partial"]  # what was trained so far is delivered if it is the best so far
+    assert partial["name"] == "full"
+    finished = Run(run).read("plan.json")["rungs"]
+    best = max([partial, *finished], key=lambda entry: (entry["val_accuracy"], -entry["val_loss"]))
+    assert evaluate(run)["accuracy"] == pytest.approx(best["val_accuracy"], abs=1e-6)
     assert load(run).predict(next((photos / "plum").glob("*.png"))).label
     again = [sys.executable, "-m", "fovea", "resume", str(run), "--plain"]
     subprocess.run(again, check=True, capture_output=True, timeout=300)
     assert _weights(run) == undisturbed
+    assert "partial" not in Run(run).read("plan.json")
     done = subprocess.run(again, check=True, capture_output=True, text=True, timeout=300)
     assert "nothing is left to do" in done.stderr
 

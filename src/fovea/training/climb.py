@@ -21,7 +21,7 @@ from fovea.models.fastforward import fast_forward
 from fovea.training import rungs
 from fovea.training.checkpoints import load_checkpoint, save_checkpoint
 from fovea.training.frozen import train_head
-from fovea.training.loop import Scores
+from fovea.training.loop import Scores, load_state
 from fovea.training.planning import (
     STEP_OVERHEAD,
     WHOLE_EPOCHS,
@@ -48,6 +48,7 @@ def climb(session: Session, *, deliver: Callable[[], None], resume: bool) -> Non
     """
     train, val = split_data(session.manifest, "train"), split_data(session.manifest, "val")
     strategy = session.settings.strategy
+    session.plan.pop("partial", None)
     try:
         if not session.recipe.model.from_scratch:
             _head_rung(session, train, val, deliver)
@@ -104,12 +105,12 @@ def _rung(session: Session, name: str, train: Callable[[], Scores | None], deliv
     """Climb one rung unless it is done; keep its weights; deliver them if they are the best so far."""
     if session.finished(name) and _load_rung(session, name):
         return
-    scores = train()
-    if session.stop() and name != "head":
-        raise Interrupted("stopped by the user", hint=f"fovea resume {session.run.folder}")
-    if session.fabric.is_global_zero:
-        state = {"module": session.working.state_dict(), "preprocess": session.preprocess.as_dict()}
-        save_checkpoint(session.run.checkpoints_path, state, keep=1, name=f"after_{name}")
+    try:
+        scores = train()
+    except Interrupted:
+        _keep_partial(session, name)
+        raise
+    _save_rung(session, name)
     if not session.alone:
         session.fabric.barrier()
     entry = session.finish(
@@ -125,11 +126,29 @@ def _rung(session: Session, name: str, train: Callable[[], Scores | None], deliv
         raise Interrupted("stopped by the user", hint=f"fovea resume {session.run.folder}")
 
 
+def _save_rung(session: Session, name: str) -> None:
+    """Keep the weights of the network, and the view they are judged on, as those of a rung."""
+    if session.fabric.is_global_zero:
+        state = {"module": session.working.state_dict(), "preprocess": session.preprocess.as_dict()}
+        save_checkpoint(session.run.checkpoints_path, state, keep=1, name=f"after_{name}")
+
+
+def _keep_partial(session: Session, name: str) -> None:
+    """Remember the best weights of an interrupted rung: they are worth delivering, though the rung is not done."""
+    state = load_state(session.run, name)
+    best = state["position"]["best"] if state else None
+    if best is not None:
+        _save_rung(session, name)
+        session.plan["partial"] = {"name": name, "val_loss": best[0], "val_accuracy": best[1]}
+        session.save_plan()
+
+
 def _best_rung(session: Session) -> str | None:
     """Return the rung with the best validation scores; without validation, the last one."""
     best: tuple[Scores, str] | None = None
     name = None
-    for entry in session.plan["rungs"]:
+    partial = session.plan.get("partial")
+    for entry in [*session.plan["rungs"], *([partial] if partial else [])]:
         name = entry["name"]
         if entry["val_accuracy"] is not None:
             scores = Scores(entry["val_loss"], entry["val_accuracy"])

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fovea.core.errors import Interrupted
 from fovea.models.chain import Chain, parameter_stages
 from fovea.models.fastforward import FastForward
 from fovea.training.activations import ActivationStore, extract
@@ -105,6 +106,8 @@ def train_tail(
         if session.stop() or short_of_time:
             break
         stores.append(filled(train_images, view, f"activations, view {view + 1}/{views}"))
+    if session.stop():
+        raise Interrupted("stopped by the user", hint=f"fovea resume {session.run.folder}")
     complete = [store for store in stores if store.has(train.digests).all()]
     if not complete:
         return None
