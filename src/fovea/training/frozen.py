@@ -32,6 +32,7 @@ from fovea.training.views import Judged, candidate_views, compare_views, sample_
 
 VIEWS_SHARE = 0.15  # of the first rung's time that comparing views may take, where there is time for more than it
 FIT_S = 3.0  # what building a frozen network for a view and fitting heads on a sample takes, about
+LARGER = 1.3  # the next view may be of a larger size than the one just timed
 HEAD_SHARE = 0.8  # of the time for training that the first rung may take before it goes on with what it has
 
 
@@ -117,7 +118,7 @@ def choose_view(
         def go_on(judged: Judged) -> bool:
             """Whether another view can be judged with time left for the features of all images."""
             spent = time.monotonic() - began
-            rest_s = judged.features_s * (len(train) - len(sample)) / len(sample)
+            rest_s = LARGER * judged.features_s * (len(train) - len(sample)) / len(sample)
             if session.stop() or (budget_s > 120 and spent > VIEWS_SHARE * budget_s):
                 return False
             return spent + judged.features_s + FIT_S + rest_s < budget_s

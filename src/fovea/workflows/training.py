@@ -37,7 +37,7 @@ from fovea.workflows.machine import build_fabric, prepare, stop_on_signal
 
 # Kept of the budget for the end: seconds for saving and the report, the rate of evaluation on a slow CPU, and a share
 # for noise.
-CLOSING_S, EVALUATED_PER_S, SLACK = 5.0, 40.0, 0.02
+CLOSING_S, EVALUATED_PER_S, SLACK = 5.0, 33.0, 0.03
 
 
 def train(
