@@ -118,6 +118,7 @@ def _rung(session: Session, name: str, train: Callable[[], Scores | None], deliv
         val_accuracy=scores.accuracy if scores else None,
         val_loss=scores.loss if scores else None,
         view=describe_view(session.preprocess),
+        epochs=sum(row["rung"] == name for row in session.run.summary()) or None,
     )
     session.event("rung_finished", **entry)
     if _best_rung(session) == name:

@@ -308,6 +308,7 @@ def _finish_epoch(
         fitting = fabric.broadcast(fitting)
         if fitting < position.epochs:
             run.event("epochs_cut", rung=job.rung, planned=position.epochs, now=fitting)
+            progress.say(f"{job.rung}: {fitting} epochs fit the time left, not {position.epochs}")
             position.epochs = fitting
     checkpoint.save()
 
