@@ -7,6 +7,7 @@ computed once and kept; what is compared and chosen here is told and recorded.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import time
 from collections.abc import Callable
 from typing import Any
@@ -51,8 +52,7 @@ def train_head(session: Session, train: SplitData, val: SplitData) -> Scores | N
         if view.input_size not in forwards:
             example = session.example(view.input_size)
             network = feature_network(session.working, example[:1])
-            preferred = session.plan["decisions"].get("backend")
-            forwards[view.input_size] = fast_forward(network, example=example, prefer=preferred)
+            forwards[view.input_size] = fast_forward(network, example=example, prefer=preferred_backend(session))
             session.decide("backend", lambda: forwards[view.input_size].name)
         return forwards[view.input_size]
 
@@ -95,6 +95,21 @@ def train_head(session: Session, train: SplitData, val: SplitData) -> Scores | N
     finally:
         for forward in forwards.values():
             forward.close()
+
+
+def preferred_backend(session: Session) -> str | None:
+    """Return the frozen forward pass to use if it works here, or None to measure which is fastest.
+
+    Backends differ in the last bits. So the choice is the plan's when there is one, and without a budget it never
+    depends on measured time: the same recipe and seed then give the same weights again.
+    """
+    if chosen := session.plan["decisions"].get("backend"):
+        return str(chosen)
+    if session.fabric.device.type != "cpu":
+        return None
+    if importlib.util.find_spec("openvino"):
+        return "openvino-fp32"
+    return "eager-fp32" if session.clock.budget_s is None else None
 
 
 def choose_view(
