@@ -127,7 +127,6 @@ class Position:
     epoch_loss: float = 0.0
     epoch_images: int = 0
     best: Scores | None = None
-    best_epoch: int = 0
     best_file: str = ""
     best_loss: float = math.inf
     stale_epochs: int = 0
@@ -294,7 +293,7 @@ def _finish_epoch(
     position.epoch, position.batch = position.epoch + 1, 0
     position.epoch_loss, position.epoch_images = 0.0, 0
     if math.isfinite(loss) and (scores is None or scores.better_than(position.best)):
-        position.best, position.best_epoch = scores, position.epoch
+        position.best = scores
         checkpoint.save_best(judged)
     if scores is not None:
         position.stale_epochs = 0 if scores.loss < position.best_loss else position.stale_epochs + 1
