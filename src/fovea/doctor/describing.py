@@ -1,0 +1,239 @@
+"""Descriptions of the things that take part in a training, made once when each is met."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim import Optimizer
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset, WeightedRandomSampler
+
+from fovea.doctor.record import MOST_VALUES, Group, Layer, Loader, Loss, Network, Optimiser, Parameter
+from fovea.doctor.tensors import equal_rows, is_leaf
+
+_SETTINGS = ("p", "momentum", "eps", "in_features", "out_features", "in_channels", "out_channels", "groups",
+             "kernel_size", "stride", "dilation", "padding", "num_features", "negative_slope", "affine")  # fmt: skip
+_MOST_LABEL_CLASSES = 100_000
+_UNEVEN = 2.5  # times the variation of rows drawn alike; ImageNet's weights have 4 to 15
+
+
+def network(module: nn.Module, known: Container[int] = ()) -> Network:
+    """Describe a network and its parameters, as they are now; parameters whose ids are known belong to another one."""
+    whole = getattr(module, "_orig_mod", module)  # what a compiled wrapper holds
+    kinds = dict(whole.named_modules())
+    parameters = {}
+    for name, parameter in whole.named_parameters():
+        if id(parameter) in known:
+            continue
+        owner = name.rpartition(".")[0]
+        values = parameter.detach()
+        parameters[name] = Parameter(
+            name=name,
+            module=owner,
+            kind=type(kinds[owner]).__name__,
+            shape=tuple(values.shape),
+            trainable=parameter.requires_grad,
+            first_std=float(values.float().std()) if values.numel() > 1 else float("nan"),
+            equal_rows=equal_rows(values) if values.ndim >= 2 else float("nan"),
+            uneven_rows=_uneven_rows(values),
+        )
+    layers = {
+        name: Layer(name=name, kind=type(layer).__name__, settings=_settings(layer))
+        for name, layer in kinds.items()
+        if is_leaf(layer)
+    }
+    return Network(
+        kind=type(whole).__name__,
+        parameters=parameters,
+        layers=layers,
+        compiled=bool(compiled_parts(module)),
+        pretrained_hint=_looks_trained(parameters, kinds),
+    )
+
+
+def compiled_parts(module: nn.Module) -> list[str]:
+    """Return the kinds of the modules within one, itself included, that are compiled."""
+    found = []
+    for each in module.modules():
+        inner = each.__dict__.get("_modules", {}).get("_orig_mod")
+        if inner is not None or each.__dict__.get("_compiled_call_impl") is not None:
+            found.append(type(each if inner is None else inner).__name__)
+    return found
+
+
+def _looks_trained(parameters: Mapping[str, Parameter], kinds: Mapping[str, nn.Module]) -> bool:
+    """Whether normalisation layers have scales that differ, or, without any, units weights of different sizes."""
+    norms = [each for name, each in parameters.items() if name.endswith("weight") and len(each.shape) == 1]
+    norms = [each for each in norms if isinstance(kinds[each.module], (_NormBase, nn.GroupNorm, nn.LayerNorm))]
+    if norms:
+        return sum(each.first_std > 1e-4 for each in norms) > 0.5 * len(norms)
+    uneven = [each.uneven_rows for each in parameters.values() if math.isfinite(each.uneven_rows)]
+    return len(uneven) >= 3 and sum(each > _UNEVEN for each in uneven) > 0.7 * len(uneven)
+
+
+def _uneven_rows(values: torch.Tensor) -> float:
+    """Return how much the spread of the rows of a weight varies, in units of what it does in weights drawn alike.
+
+    Any initialisation draws all rows of a weight alike; training makes some units strong and others weak. NaN where
+    rows are too few or too short to tell.
+    """
+    if values.ndim < 2 or len(values) < 8 or values[0].numel() < 16 or not values.is_floating_point():
+        return float("nan")
+    spreads = values.detach().flatten(1).float().std(dim=1)
+    mean = float(spreads.mean())
+    return float(spreads.std()) / mean * math.sqrt(2 * values[0].numel()) if mean > 0 else float("nan")
+
+
+def has_usual_spread(parameter: Parameter) -> bool:
+    """Whether a weight has the spread of one of the usual initialisations."""
+    if len(parameter.shape) < 2 or not math.isfinite(parameter.first_std):
+        return False
+    fan_in = math.prod(parameter.shape[1:])
+    fan_out = parameter.shape[0] * math.prod(parameter.shape[2:])
+    usual = [math.sqrt(share / fan) for fan in (fan_in, fan_out) for share in (1 / 3, 1, 2)]
+    usual += [math.sqrt(2 / (fan_in + fan_out)), 0.01, 0.02]
+    loose = max(0.08, 3 / math.sqrt(2 * math.prod(parameter.shape)))
+    return any(abs(parameter.first_std / one - 1) < loose for one in usual)
+
+
+def _settings(layer: nn.Module) -> dict[str, Any]:
+    found = {}
+    for name in _SETTINGS:
+        value = getattr(layer, name, None)
+        if isinstance(value, (bool, int, float, str)) or (
+            isinstance(value, tuple) and all(isinstance(item, int) for item in value)
+        ):
+            found[name] = value
+    if isinstance(getattr(layer, "bias", None), nn.Parameter):
+        found["bias"] = True
+    return found
+
+
+def in_training(module: nn.Module) -> bool:
+    """Whether a network is in training mode.
+
+    Its layers tell, not its own flag, which means nothing where only what is within it is set: Lightning's module,
+    timm's task. Of the layers those with weights that are trained: a frozen body may well be in evaluation mode.
+    """
+    layers = [each for each in module.modules() if any(one.requires_grad for one in each.parameters(recurse=False))]
+    return any(each.training for each in layers) if layers else module.training
+
+
+def minds_mode(module: nn.Module) -> bool:
+    """Whether a network has layers in training mode that behave otherwise in evaluation."""
+    return any(
+        layer.training and (isinstance(layer, _BatchNorm) or (isinstance(layer, _DropoutNd) and layer.p > 0))
+        for layer in module.modules()
+    )
+
+
+def optimiser(optimizer: Optimizer) -> Optimiser:
+    """Describe an optimiser as it is now, without the names of its parameters."""
+    groups = [
+        Group([], {name: value for name, value in group.items() if name != "params" and _is_plain(value)})
+        for group in optimizer.param_groups
+    ]
+    return Optimiser(kind=getattr(optimizer, "kind", type(optimizer).__name__), groups=groups, where=None)
+
+
+def assign(
+    optimizer: Optimizer,
+    known: Optimiser,
+    names: Mapping[int, tuple[int, str]],
+    networks: Sequence[Mapping[str, Parameter]],
+) -> None:
+    """Write down which parameters an optimiser has, and mark them.
+
+    Args:
+        known: what is known of the optimiser; groups that it had not then are added.
+        names: of parameters by their ids, each with the place of its network.
+        networks: the parameters of each network by name.
+    """
+    known.groups += optimiser(optimizer).groups[len(known.groups) :]
+    for group, facts in zip(optimizer.param_groups, known.groups, strict=False):
+        own = [names[id(parameter)] for parameter in group["params"] if id(parameter) in names]
+        for place, name in own:
+            networks[place][name].optimised = True
+        facts.names = [name for _, name in own]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(isinstance(item, (int, float)) for item in value)
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def loader(given: DataLoader[Any]) -> Loader:
+    """Describe a DataLoader."""
+    sampler = given.sampler
+    batches = given.batch_sampler
+    if type(batches) is BatchSampler:
+        sampler = batches.sampler  # where the batches' sampler was given, the loader's own is a mere placeholder
+    shuffled = None
+    if isinstance(sampler, (RandomSampler, WeightedRandomSampler)):
+        shuffled = True
+    elif isinstance(sampler, SequentialSampler) and (batches is None or type(batches) is BatchSampler):
+        shuffled = False
+    try:
+        images = len(given.dataset)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        images = None
+    dataset: Any = given.dataset
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    transforms = getattr(dataset, "transform", None) or getattr(dataset, "transforms", None)
+    return Loader(
+        batch_size=given.batch_size or getattr(batches, "batch_size", None),
+        shuffled=shuffled,
+        drop_last=bool(given.drop_last),
+        images=images,
+        transforms=" ".join(repr(transforms).split()) if transforms is not None else "",
+        dataset=id(given.dataset),
+    )
+
+
+def add_loss_call(kind: Loss, scores: torch.Tensor, target: torch.Tensor | None) -> None:
+    """Look at the scores and the labels of one call of a loss."""
+    kind.looked_at += 1
+    if kind.looked_at == 1:
+        kind.scores_shape = tuple(scores.shape)
+        kind.target_shape = () if target is None else tuple(target.shape)
+    if scores.ndim >= 2:
+        kind.classes = scores.shape[1]
+        rows = scores.float().sum(dim=1)
+        kind.rows_sum_to_one += bool((scores >= 0).all() and ((rows - 1).abs() < 1e-2).all())
+    if target is None:
+        return
+    kind.labels_dtype = str(target.dtype).removeprefix("torch.")
+    if target.is_floating_point() and target.numel() and target.ndim <= 2 and target.shape[1:].numel() == 1:
+        _add_whole(kind, target)
+    if target.is_floating_point() or target.numel() == 0:
+        return
+    kept = target[target >= 0] if kind.name in ("cross_entropy", "nll_loss") else target  # -100 is "ignore"
+    if kept.numel() == 0:
+        return
+    low, high = (int(value) for value in torch.aminmax(kept))
+    kind.labels_lowest = low if kind.labels_lowest is None else min(low, kind.labels_lowest)
+    kind.labels_highest = high if kind.labels_highest is None else max(high, kind.labels_highest)
+    if low >= 0 and high < _MOST_LABEL_CLASSES:
+        counts = np.bincount(kept.flatten().cpu().numpy(), minlength=max(high + 1, kind.classes or 0))
+        known = np.zeros(0, np.int64) if kind.label_counts is None else kind.label_counts
+        size = max(len(known), len(counts))
+        kind.label_counts = np.pad(known, (0, size - len(known))) + np.pad(counts, (0, size - len(counts)))
+
+
+def _add_whole(kind: Loss, target: torch.Tensor) -> None:
+    """Count targets of numbers while all of them are whole ones from 0 on and few."""
+    if kind.whole_counts is None:
+        return
+    values = target.detach().flatten()
+    if bool((values != values.round()).any()) or float(values.min()) < 0 or float(values.max()) >= MOST_VALUES:
+        kind.whole_counts = None
+        return
+    kind.whole_counts = kind.whole_counts + np.bincount(values.long().cpu().numpy(), minlength=MOST_VALUES)

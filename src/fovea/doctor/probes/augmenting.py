@@ -1,0 +1,127 @@
+"""Training pictures against evaluated ones: labels that were mixed up, and augmentation that spoils pictures or labels.
+
+All three ask which evaluated pictures a training picture is likest to, so they need some labelled ones of each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from fovea.core.wording import counted, listed, percent
+from fovea.doctor.finding import PROBES, Diagnosis
+from fovea.doctor.galleries import Compared, Turned, compare
+from fovea.doctor.reading import accuracy_of_steps, main_rounds, within_batch
+from fovea.doctor.record import Record
+
+# chosen on trainings of digits with none, mild and strong augmentation; not calibrated on photographs
+_NOISY = 0.1  # share of training labels that pictures contradict
+_SAME_KIND = 0.02  # likeness that pictures of one kind may lose between training and evaluation
+_IN_USE = 0.3  # share of training pictures that are likest to turned ones
+_ALWAYS = 0.75  # share from which on that is no augmentation
+_CHANGED = 0.3  # share of labels that a turn makes wrong
+_UNLIKE = 0.65  # of the likeness among evaluated pictures
+
+
+@PROBES.register("noisy-labels", summary="a part of the training labels is wrong")
+def noisy_labels(record: Record) -> Iterator[Diagnosis]:
+    """Evaluated pictures tell each other's labels, but not those of training pictures that look alike."""
+    found = _compared(record)
+    if found is None or found.near_across < found.near_within - _SAME_KIND or found.across <= found.commonest:
+        return
+    if _learns_all(record, found.drop):
+        return
+    spread = math.sqrt(found.within * (1 - found.within) / found.images)
+    if found.drop > _NOISY and found.within - found.across > 5 * spread:
+        yield Diagnosis(
+            code="noisy-labels",
+            confidence=0.8,
+            message=f"about {percent(found.drop)} of the training labels look wrong: the likest evaluated pictures "
+            f"tell {percent(found.within)} of evaluated labels, but only {percent(found.across)} of those of "
+            f"{counted(found.images, 'training picture')}, which look no different",
+            fix="let fovea audit list the doubtful labels, correct them, and train again",
+            confirm="training accuracy rises once they are corrected",
+            evidence={"noise": found.drop, "of_evaluated": found.within, "of_training": found.across},
+        )
+
+
+def _learns_all(record: Record, noise: float) -> bool:
+    """Whether the network tells more training labels than so many wrong ones allow, and evaluated ones as well."""
+    rounds = [each for each in main_rounds(record, least=20) if each.judged]
+    trained = accuracy_of_steps(record, last=50) > 1 - noise / 2
+    return bool(rounds) and trained and rounds[-1].accuracy > 1 - noise / 2
+
+
+@PROBES.register("label-changing-augmentation", summary="flips or turns that make another class of a picture")
+def label_changing_augmentation(record: Record) -> Iterator[Diagnosis]:
+    """Training pictures are likest to turned evaluated ones, and turning evaluated ones makes their labels wrong."""
+    found = _compared(record)
+    turn = None if found is None else _in_use(found)
+    if found is None or turn is None:
+        return
+    if turn.excess > _ALWAYS:
+        yield Diagnosis(
+            code="train-eval-transform",
+            confidence=0.85,
+            message=f"{percent(turn.excess)} of the training pictures look like evaluated ones that are {turn.name}: "
+            "one of the two is turned",
+            fix="use one preprocessing for both, and look at a batch of each as pictures",
+            confirm="pictures of both stand upright",
+            evidence={"turn": turn.name, "share": turn.excess},
+        )
+        return
+    worst = [int(each) for each in np.argsort(turn.recalls)[:3] if turn.recalls[each] < 0.5]
+    swapped = [f"{each} looks like {turn.told[each]}" for each in worst if turn.told[each] != each]
+    yield Diagnosis(
+        code="label-changing-augmentation",
+        confidence=0.85,
+        message=f"training pictures are {turn.name} at random, but that changes what they show: evaluated pictures "
+        f"tell {percent(found.within)} of each other's labels, and {percent(turn.accuracy)} once they are {turn.name}"
+        + (f" (class {listed(swapped, limit=3)})" if swapped else ""),
+        fix="leave this flip or turn out, or change the label with it",
+        confirm="the classes named have a higher recall without it",
+        evidence={
+            "turn": turn.name,
+            "share": turn.excess,
+            "as_they_are": found.within,
+            "turned": turn.accuracy,
+            "recalls": turn.recalls,
+        },
+    )
+
+
+@PROBES.register("augmentation-too-strong", summary="augmentation after which little is left to see")
+def augmentation_too_strong(record: Record) -> Iterator[Diagnosis]:
+    """Training pictures are unlike evaluated ones, and the network tells fewer labels than plain likeness does."""
+    found = _compared(record)
+    rounds = [each for each in main_rounds(record, least=20) if each.judged]
+    if found is None or not rounds or _in_use(found) is not None:
+        return
+    reached = max(each.accuracy for each in rounds)
+    spoiled = max(found.near_across, found.near_train) < _UNLIKE * found.near_within  # a fixed change leaves near_train
+    if spoiled and found.drop > 0.2 and reached < found.within - 0.1:
+        yield Diagnosis(
+            code="augmentation-too-strong",
+            confidence=0.92,
+            message=f"training pictures hardly look like evaluated ones (likeness {found.near_across:.2f}, among "
+            f"evaluated ones {found.near_within:.2f}), and the network reaches {percent(reached)} where comparing "
+            f"small pictures already reaches {percent(found.within)}",
+            fix="soften the augmentation (noise, erasing, crops); look at a training batch as pictures",
+            confirm="validation accuracy rises with half of its strength",
+            evidence={"likeness": found.near_across, "usual": found.near_within, "accuracy": reached},
+        )
+
+
+def _compared(record: Record) -> Compared | None:
+    """Return the comparison; None too where labels are places in the batch, as those of contrastive losses."""
+    if any(within_batch(loss) for loss in record.losses):
+        return None
+    return compare(record.galleries["train"], record.galleries["eval"])
+
+
+def _in_use(found: Compared) -> Turned | None:
+    """Return the flip or turn that training pictures have and that changes labels, or None."""
+    harmful = [turn for turn in found.turned if turn.excess > _IN_USE and found.within - turn.accuracy > _CHANGED]
+    return max(harmful, key=lambda turn: turn.excess, default=None)

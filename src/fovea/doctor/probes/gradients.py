@@ -1,0 +1,117 @@
+"""Gradients that vanish, explode, or never arrive."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from fovea.core.wording import counted, listed
+from fovea.doctor.finding import PROBES, Diagnosis
+from fovea.doctor.record import Network, Parameter, Record
+
+_VANISHED_RATIO, _VANISHED = 1e-3, 1e-4  # AutoTrainer's
+_EXPLODED = 70.0  # mean of a gradient, AutoTrainer's; norms below are compared with their own start
+_GROWN = 50.0
+
+
+@PROBES.register("vanishing-gradient", summary="first layers with almost no gradient")
+def vanishing_gradient(record: Record) -> Iterator[Diagnosis]:
+    """The gradient of the first weights is far smaller than that of the last, relative to the weights."""
+    for network in record.networks:
+        weights = _weights(network)
+        if len(weights) < 4:
+            continue
+        first, last = (_relative(part) for part in (weights[:2], weights[-2:]))
+        norm = float(np.nanmedian([value for each in weights[:2] for value in each.gradient[:10]]))
+        if last > 0 and first / last < _VANISHED_RATIO and norm < _VANISHED:
+            yield Diagnosis(
+                code="vanishing-gradient",
+                confidence=0.85,
+                message=f"the gradient of {weights[0].name} is {first / last:.1g} of that of {weights[-1].name} (each "
+                f"against its weights; its norm is {norm:.1g}): the first layers do not learn",
+                fix="use ReLU instead of sigmoid or tanh, add normalisation or residual connections, initialise by "
+                "Kaiming's rule",
+                confirm="the ratio of first to last gradient is above 0.01",
+                evidence={
+                    "ratio": first / last,
+                    "norm": norm,
+                    "layers": [{"parameter": each.name, "gradient": _median(each.gradient)} for each in weights[:30]],
+                },
+                where=weights[0].name,
+            )
+
+
+@PROBES.register("exploding-gradient", summary="gradients that grow without bound")
+def exploding_gradient(record: Record) -> Iterator[Diagnosis]:
+    """The norm of all gradients grows to many times what it was at the start, or is huge from the start."""
+    for network in record.networks:
+        own = [each for each in network.parameters.values() if each.steps]
+        if not own:
+            continue
+        samples = min(len(each.gradient) for each in own)
+        if samples < 3:
+            continue
+        each_norm = np.nan_to_num([each.gradient[:samples] for each in own], nan=0.0, posinf=np.inf)  # (P, samples)
+        norms = np.linalg.norm(np.where(np.isfinite(each_norm), each_norm, 0), axis=0)
+        size = math.sqrt(sum(math.prod(each.shape) for each in own))
+        finite = norms[np.isfinite(norms)]
+        if not len(finite) or finite[0] <= 0:
+            continue
+        grown = finite.max() / max(float(np.median(finite[:2])), 1e-12)
+        if (grown > _GROWN and finite.max() > 100) or finite.min() / size > _EXPLODED or finite[:3].min() > 1e3:
+            yield Diagnosis(
+                code="exploding-gradient",
+                confidence=0.7,
+                message=f"the norm of the gradient goes from {finite[0]:.3g} to {finite.max():.3g}",
+                fix="clip gradients (torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)) and lower the learning "
+                "rate; check the initialisation",
+                confirm="the norm stays within a factor of ten",
+                evidence={"first": float(finite[0]), "largest": float(finite.max())},
+                where=max(own, key=lambda each: np.nan_to_num(each.gradient[:samples], nan=0.0).max()).name,
+            )
+
+
+@PROBES.register("detached-graph", summary="parameters that no gradient reaches")
+def detached_graph(record: Record) -> Iterator[Diagnosis]:
+    """Trainable parameters in the optimiser whose gradient is always None."""
+    for network in record.networks:
+        own = [each for each in network.parameters.values() if each.optimised and each.trainable and each.steps]
+        cut = [each for each in own if all(math.isnan(value) for value in each.gradient)]
+        weights = [each for each in cut if len(each.shape) > 1]
+        if not weights or len(weights) < 0.1 * len([each for each in own if len(each.shape) > 1]):
+            continue
+        yield Diagnosis(
+            code="detached-graph",
+            confidence=0.9,
+            message=f"no gradient ever reaches {counted(len(cut), 'parameter')} of {network.kind} that the optimiser "
+            f"has: {listed([each.name for each in cut], limit=3)}. The graph is cut between them and the loss",
+            fix="remove .detach(), .data, torch.no_grad(), .item() or numpy from the forward pass behind them",
+            confirm="their .grad is not None after backward",
+            evidence={"cut": [each.name for each in cut][:50]},
+            where=cut[-1].name,
+        )
+
+
+def _weights(network: Network) -> list[Parameter]:
+    """Return the weights that were trained, in the order of the forward pass as far as it is known."""
+    order = {name: layer.order for name, layer in network.layers.items()}
+    own = [each for each in network.parameters.values() if len(each.shape) > 1 and len(each.steps) >= 2]
+    own = [each for each in own if np.isfinite(each.gradient).any()]
+    return sorted(own, key=lambda each: order.get(each.module, -1))
+
+
+def _relative(parameters: list[Parameter]) -> float:
+    found = [
+        g / w
+        for each in parameters
+        for g, w in zip(each.gradient[:10], each.weight[:10], strict=True)
+        if w > 0 and math.isfinite(g)
+    ]
+    return float(np.median(found)) if found else math.nan
+
+
+def _median(values: list[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.median(known)) if known else math.nan

@@ -1,0 +1,180 @@
+"""Faults of the labels: maps that differ, labels without relation to the pixels, imbalance, copies across splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from fovea.core.wording import counted, percent
+from fovea.doctor.finding import PROBES, Diagnosis
+from fovea.doctor.galleries import leaked, learnable
+from fovea.doctor.reading import (
+    accuracy_of_steps,
+    label_counts,
+    main_rounds,
+    training_loss,
+    unlike_chance,
+    within_batch,
+)
+from fovea.doctor.record import Record, Round
+
+_IMBALANCED = 10.0
+_KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
+_LEAST_HELD = 5  # evaluated images of a class, for its recall to mean something
+
+
+@PROBES.register("class-map", summary="labels whose numbers mean something else elsewhere")
+def class_map(record: Record) -> Iterator[Diagnosis]:
+    """Validation that is right once its classes are renamed, or labels that leave the first or last class out."""
+    rounds = [each for each in main_rounds(record, least=20) if each.confusion is not None]
+    renamed = _renamed(rounds[-1]) if rounds else None
+    trained = accuracy_of_steps(record, last=100)
+    if renamed is not None and trained > max(_KNOWS, rounds[-1].accuracy + 0.1):
+        yield Diagnosis(
+            code="class-map",
+            confidence=0.95 if renamed.accuracy > 0.5 else 0.85,
+            message=f"validation accuracy is {percent(rounds[-1].accuracy)}, but would be {percent(renamed.accuracy)} "
+            f"if {counted(renamed.moved, 'class', 'classes')} were renamed: class numbers are {renamed.told} between "
+            "training and validation",
+            fix="use one saved list of class names for both (ImageFolder numbers the folders that it finds)",
+            confirm="the confusion matrix has its maxima on the diagonal",
+            evidence={"accuracy": rounds[-1].accuracy, "renamed": renamed.accuracy, "moved": renamed.moved},
+        )
+        return
+    loss = training_loss(record)
+    if loss is None or loss.label_counts is None or not loss.classes:
+        return
+    counts, images = label_counts(record), int(loss.label_counts.sum())
+    assert counts is not None
+    beyond = loss.labels_highest is not None and loss.labels_highest >= loss.classes
+    first_missing = len(counts) >= loss.classes >= 2 and counts[0] == 0 and (counts[1:] > 0).all()
+    if beyond or (first_missing and images >= 20 * loss.classes):
+        yield Diagnosis(
+            code="class-map",
+            confidence=0.9 if beyond else 0.85,
+            message=f"labels are {loss.labels_lowest} to {loss.labels_highest}, outputs are 0 to {loss.classes - 1}: "
+            + ("a label has no output" if beyond else "class 0 never occurs, so labels are counted from 1"),
+            fix="count labels from 0 and give the network as many outputs as there are classes",
+            confirm="every output is the target of some image",
+            evidence={"lowest": loss.labels_lowest, "highest": loss.labels_highest, "outputs": loss.classes},
+            where=loss.where,
+        )
+
+
+class _Renamed(NamedTuple):
+    accuracy: float  # once classes are renamed
+    moved: int  # classes with another name
+    told: str
+
+
+def _renamed(last: Round) -> _Renamed | None:
+    """Return the renaming of classes that makes an evaluation right, or None if no such thing explains it.
+
+    The best renaming always gains something, the more the fewer images there are. So it must gain clearly more than it
+    does of the same answers dealt out at random, and the classes that it moves must have been wrong nearly always.
+    """
+    counts = last.confusion
+    assert counts is not None
+    rows, columns = linear_sum_assignment(-counts)
+    sizes = counts.sum(axis=1)
+    moved = (rows != columns) & (sizes > 0) & (counts[rows, columns] > 0)
+    before, after = counts.diagonal()[moved].sum(), counts[rows, columns][moved].sum()
+    images = int(sizes[moved].sum())
+    if moved.sum() < 2 or after - before < 10 or before > 0.2 * images or after < 0.3 * images:
+        return None
+    truths, said = np.repeat(rows, sizes), np.repeat(np.tile(np.arange(len(counts)), len(counts)), counts.ravel())
+    rng = np.random.default_rng(0)
+    by_chance = max(_best(truths, rng.permutation(said), len(counts)) for _ in range(5))
+    right = int(counts[rows, columns].sum())
+    if right < by_chance + 0.08 * last.judged:
+        return None
+    offsets = set(((columns - rows) % len(rows))[moved].tolist())
+    told = f"shifted by {offsets.pop()}" if len(offsets) == 1 and moved.sum() > 2 else "permuted"
+    return _Renamed(right / last.judged, int(moved.sum()), told)
+
+
+def _best(truths: np.ndarray, said: np.ndarray, classes: int) -> int:
+    """Return how many answers (N,) the best renaming of classes makes right."""
+    counts = np.bincount(truths * classes + said, minlength=classes**2).reshape(classes, classes)
+    return int(counts[linear_sum_assignment(-counts)].sum())
+
+
+@PROBES.register("imbalance", summary="classes of very different sizes")
+def imbalance(record: Record) -> Iterator[Diagnosis]:
+    """The largest class has more than ten times the images of the smallest (SageMaker Debugger's limit)."""
+    counts = label_counts(record)
+    if counts is None or counts.sum() < 50 or (counts > 0).sum() < 2:
+        return
+    known = counts[counts > 0] / counts.sum()
+    ratio = float(known.max() / known.min())
+    if ratio <= _IMBALANCED:
+        return
+    rounds = [each for each in main_rounds(record, least=20) if each.confusion is not None]
+    hidden = False
+    if rounds:
+        confusion = rounds[-1].confusion
+        assert confusion is not None
+        held = confusion.sum(axis=1) >= _LEAST_HELD
+        if held.sum() >= 2:
+            recalls = np.diag(confusion)[held] / confusion.sum(axis=1)[held]
+            hidden = bool(rounds[-1].accuracy - recalls.mean() > 0.15 or recalls.min() < 0.2)
+    yield Diagnosis(
+        code="imbalance",
+        confidence=0.85 if hidden else 0.55,
+        severity="alarm" if hidden or ratio > 30 else "note",
+        message=f"the largest class has {ratio:.0f} times the images of the smallest ({percent(float(known.max()))} "
+        f"against {percent(float(known.min()))} of the labels)"
+        + ("; accuracy hides that small classes are hardly ever told right" if hidden else ""),
+        fix="weight the classes in the loss, or draw them evenly (WeightedRandomSampler); judge by balanced accuracy",
+        confirm="the recall of the smallest class rises",
+        evidence={"ratio": ratio, "shares": known},
+    )
+
+
+@PROBES.register("split-leakage", summary="training images in validation")
+def split_leakage(record: Record) -> Iterator[Diagnosis]:
+    """Pictures that occur in training and in evaluation."""
+    train, evaluated = record.galleries["train"], record.galleries["eval"]
+    if len(train.pictures) < 20 or len(evaluated.pictures) < 20:
+        return
+    shared = leaked(train, evaluated)
+    share = float(shared.mean())
+    if share > 0.05 and shared.sum() >= 5:
+        yield Diagnosis(
+            code="split-leakage",
+            confidence=0.9 if share > 0.2 else 0.75,
+            message=f"{percent(share)} of {len(shared)} evaluated pictures looked at also occur among "
+            f"{len(train.pictures)} training pictures: validation measures what was learnt by heart",
+            fix="split by groups so that copies stay together (fovea audit names them)",
+            confirm="no picture occurs in both",
+            evidence={"shared": int(shared.sum()), "looked_at": len(shared)},
+        )
+
+
+@PROBES.register("labels-shuffled", summary="labels that have nothing to do with the pixels")
+def labels_shuffled(record: Record) -> Iterator[Diagnosis]:
+    """A plain classifier on small pictures, cross-validated, tells the labels no better than their shares."""
+    if any(unlike_chance(each) for each in main_rounds(record, least=20)):
+        return
+    if any(within_batch(loss) for loss in record.losses):
+        return  # labels are places in the batch
+    train, evaluated = record.galleries["train"], record.galleries["eval"]
+    found = learnable(train)
+    if found is None or not found.no_better:
+        return
+    other = learnable(evaluated)
+    only_train = other is not None and not other.no_better
+    yield Diagnosis(
+        code="labels-shuffled",
+        confidence=0.85 if only_train else 0.6,
+        message=f"a plain classifier on {counted(found.images, 'training picture')} tells held-out labels in "
+        f"{percent(found.accuracy)}, the commonest class alone in {percent(found.commonest)}: labels do not follow "
+        "from the "
+        "pixels" + (", though those of validation do" if only_train else ""),
+        fix="join labels and images again by file name, not by position; look at a batch with its labels",
+        confirm="a plain classifier does better than the commonest class",
+        evidence={"accuracy": found.accuracy, "commonest": found.commonest, "images": found.images},
+    )

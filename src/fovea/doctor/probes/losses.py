@@ -1,0 +1,143 @@
+"""Faults at the loss: what it is given, how it is summed, its sign, and its first value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from fovea.doctor.finding import PROBES, Diagnosis
+from fovea.doctor.reading import chance_loss, label_shares, losses_of_steps, pretrained, start_and_end, training_loss
+from fovea.doctor.record import Record
+
+_ALWAYS = 0.95  # of the calls looked at
+_UNBOUNDED = 100.0  # times its size at the start
+
+
+@PROBES.register("softmax-before-loss", summary="probabilities where the loss expects scores")
+def softmax_before_loss(record: Record) -> Iterator[Diagnosis]:
+    """Scores that are never negative and sum to one: softmax is applied twice, and the loss cannot fall below a floor.
+
+    With one-hot probabilities cross-entropy has the floor ln(e + C - 1) - 1 (0.31 for two classes, 1.46 for ten).
+    """
+    for loss in record.losses:
+        if loss.phase != "train" or loss.name not in ("cross_entropy", "nll_loss") or not loss.looked_at:
+            continue
+        if loss.rows_sum_to_one < _ALWAYS * loss.looked_at or not loss.classes or loss.classes < 2:
+            continue
+        logs = loss.name == "nll_loss"
+        floor = math.log(math.e + loss.classes - 1) - 1
+        yield Diagnosis(
+            code="softmax-before-loss",
+            confidence=0.98,
+            message=f"{loss.name} is given probabilities (no score below 0, each row sums to 1 in "
+            f"{loss.rows_sum_to_one} of {loss.looked_at} calls), but it "
+            + (
+                "expects log-probabilities; it returns their negative mean and has no useful gradient"
+                if logs
+                else f"applies softmax itself; with {loss.classes} classes the loss cannot fall below {floor:.2f}"
+            ),
+            fix="use log_softmax before nll_loss"
+            if logs
+            else "remove the softmax from the network and give its raw scores to the loss",
+            confirm="the loss at the start changes and training accuracy rises faster",
+            evidence={"classes": loss.classes, "loss_floor": round(floor, 4), "calls": loss.looked_at},
+            where=loss.where,
+        )
+
+
+@PROBES.register("loss-summed", summary="a loss summed over the batch instead of averaged")
+def loss_summed(record: Record) -> Iterator[Diagnosis]:
+    """The gradient, and with it the fitting learning rate, grows with the batch."""
+    for loss in record.losses:
+        if loss.phase == "train" and loss.reduction == "sum" and loss.values:
+            images = float(np.median([images for _, _, images in loss.values]))
+            yield Diagnosis(
+                code="loss-summed",
+                confidence=0.9,
+                message=f"{loss.name} is summed over the batch (reduction='sum'), so gradients are about {images:.0f} "
+                "times those of the mean, and change with the batch size",
+                fix="use reduction='mean'",
+                confirm="the loss of the first step falls to about ln(number of classes)",
+                evidence={"images_a_batch": images, "first_loss": loss.values[0][1]},
+                where=loss.where,
+            )
+
+
+@PROBES.register("loss-sign", summary="a loss that is maximised")
+def loss_sign(record: Record) -> Iterator[Diagnosis]:
+    """What is propagated back is the negative of the loss, or the loss keeps falling below zero."""
+    flipped = sum(step.flipped for step in record.steps)
+    if flipped and flipped >= 0.5 * int(np.isfinite(losses_of_steps(record)).sum()):
+        loss = training_loss(record)
+        first, last = start_and_end(record)
+        yield Diagnosis(
+            code="loss-sign",
+            confidence=0.97,
+            message=f"backward is called on the negative of the loss, so training makes it larger: {first:.3g} at the "
+            f"start, {last:.3g} at the end",
+            fix="call backward on the loss itself, without the minus sign",
+            confirm="the loss falls from the first steps on",
+            evidence={"first_loss": first, "last_loss": last, "steps": flipped},
+            where=None if loss is None else loss.where,
+        )
+    elif not record.losses and len(record.optimisers) == 1:
+        first, last = start_and_end(record)
+        if last < -_UNBOUNDED * max(1.0, abs(first)):
+            yield Diagnosis(
+                code="loss-sign",
+                confidence=0.8,
+                message=f"the loss falls without bound below zero, from {first:.3g} to {last:.3g}: what should become "
+                "small is made large",
+                fix="check the sign: a log-likelihood or a score that is to rise needs a minus sign in the loss",
+                confirm="the loss falls towards a limit",
+                evidence={"first_loss": first, "last_loss": last},
+            )
+
+
+@PROBES.register("init-scale", summary="a first loss far from that of guessing")
+def init_scale(record: Record) -> Iterator[Diagnosis]:
+    """A fresh classifier should lose about ln C; one that loses far more begins with large, wrong certainties.
+
+    Karpathy, "A Recipe for Training Neural Networks" (2019), "verify loss @ init".
+    """
+    shares, loss = label_shares(record), training_loss(record, ("cross_entropy",))
+    if shares is None or loss is None or not loss.values or not loss.classes or loss.reduction != "mean":
+        return
+    first, guess = loss.values[0][1], math.log(loss.classes)
+    if math.isfinite(first) and first > 2 * guess + 1 and loss.rows_sum_to_one == 0:
+        yield Diagnosis(
+            code="init-scale",
+            confidence=0.55 if first < 5 * guess else 0.75,
+            severity="note" if pretrained(record) else "alarm",  # a trained head may know other classes
+            message=f"the first loss is {first:.3g}; a fresh network that guesses among {loss.classes} classes loses "
+            f"{guess:.2f}. It begins with large and wrong certainties",
+            fix="initialise the last layer smaller (nn.init.zeros_ or a small std), the others by Kaiming's rule, and "
+            "check that inputs are normalised",
+            confirm=f"the first loss is near {guess:.2f}",
+            evidence={"first_loss": first, "chance_loss": guess, "of_the_shares": chance_loss(shares)},
+            where=loss.where,
+        )
+
+
+@PROBES.register("nan", summary="a value that is not finite, and where it came from")
+def not_finite(record: Record) -> Iterator[Diagnosis]:
+    """The first value that was NaN or infinite."""
+    found = record.nonfinite
+    values = losses_of_steps(record)
+    if found is None or (record.skipped_steps and np.isfinite(values).all()):
+        return
+    at = "before the first step" if found.step == 0 else f"after {found.step} steps"
+    yield Diagnosis(
+        code="nan",
+        confidence=0.9 if found.step < 2 or found.what == "input" else 0.75,
+        message=f"the first value that is not finite is the {found.what} {found.name}, {at}",
+        fix="clean the input files"
+        if found.what == "input"
+        else "lower the learning rate or clip gradients (torch.nn.utils.clip_grad_norm_); guard log, sqrt and "
+        "divisions with a small eps",
+        confirm="run with torch.autograd.set_detect_anomaly(True) from that step",
+        evidence={"step": found.step, "what": found.what, "name": found.name},
+        where=found.where or found.name,
+    )

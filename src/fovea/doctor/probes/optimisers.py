@@ -1,0 +1,370 @@
+"""Faults of the optimiser: gradients not cleared, parameters it misses, learning rate, momentum, decay, schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from fovea.core.wording import counted, listed
+from fovea.doctor.describing import has_usual_spread
+from fovea.doctor.finding import PROBES, Diagnosis
+from fovea.doctor.reading import (
+    accuracy_of_steps,
+    chance_loss,
+    label_shares,
+    losses_of_steps,
+    poor,
+    pretrained,
+    round_rate,
+    smooth,
+    start_and_end,
+)
+from fovea.doctor.record import Optimiser, Parameter, Record
+
+_USUAL = 1e-3  # of the weights, by a step (cs231n, "Ratio of weights:updates")
+
+
+@PROBES.register("missing-zero-grad", summary="gradients that pile up over steps")
+def missing_zero_grad(record: Record) -> Iterator[Diagnosis]:
+    """The first backward after a step finds the gradients that the step has used, untouched."""
+    steps = record.steps[1:]
+    stale = sum(step.stale_gradients for step in steps)
+    if len(steps) >= 2 and stale >= 0.5 * len(steps):
+        optimiser = record.optimisers[0] if record.optimisers else None
+        yield Diagnosis(
+            code="missing-zero-grad",
+            confidence=0.97,
+            message=f"gradients are not cleared between steps: in {stale} of {len(steps)} steps the backward pass "
+            "added to gradients that the step before had already used",
+            fix="call optimizer.zero_grad() once for every step, before backward",
+            confirm="the norm of the gradient no longer grows from step to step",
+            evidence={"stale_steps": stale, "steps": len(steps)},
+            where=None if optimiser is None else optimiser.where,
+        )
+
+
+@PROBES.register("optimizer-misses-parameters", summary="trainable parameters that no optimiser has")
+def optimizer_misses_parameters(record: Record) -> Iterator[Diagnosis]:
+    """Trainable parameters of a network that is trained, which a gradient reaches and no optimiser has."""
+    for network in record.networks:
+        own = list(network.parameters.values())
+        trained = [each for each in own if each.optimised]
+        missed = [each for each in own if each.trainable and each.reached and not each.optimised]
+        if not missed or len(record.steps) < 1 or not (trained or len(record.networks) == 1):
+            continue
+        share = _size(missed) / max(1, _size(own))
+        on_purpose = bool(trained) and network.pretrained_hint
+        yield Diagnosis(
+            code="optimizer-misses-parameters",
+            confidence=0.5 if on_purpose else 0.95 if not trained or share > 0.02 else 0.8,
+            severity="note" if on_purpose else "alarm",
+            message=f"the optimiser has none of {counted(len(missed), 'trainable parameter')} of {network.kind} "
+            f"({100 * share:.1f} % of its weights), so they never change: "
+            f"{listed([each.name for each in missed], limit=3)}"
+            + ("; it optimises another network's parameters" if not trained else ""),
+            fix="build the optimiser from model.parameters() after the network is complete (a head that is replaced "
+            "later is not in it); to freeze on purpose, set requires_grad to False",
+            confirm="every trainable parameter changes in a step",
+            evidence={"missed": [each.name for each in missed][:50], "share": round(share, 4)},
+            where=record.optimisers[0].where if record.optimisers else None,
+        )
+
+
+@PROBES.register("frozen-parameters", summary="parameters that never change")
+def frozen_parameters(record: Record) -> Iterator[Diagnosis]:
+    """Parameters with requires_grad False, or with a gradient and no update."""
+    for network in record.networks:
+        own = list(network.parameters.values())
+        if not any(each.optimised for each in own):
+            continue
+        stuck = [each for each in own if _stuck(each, _rate(record, each))]
+        frozen = [each for each in own if not each.trainable]
+        if stuck:
+            yield Diagnosis(
+                code="frozen-parameters",
+                confidence=0.85,
+                message=f"{counted(len(stuck), 'parameter')} of {network.kind} have gradients but never change: "
+                f"{listed([each.name for each in stuck], limit=3)}",
+                fix="give their parameter group a learning rate above 0",
+                confirm="their values change in a step",
+                evidence={"stuck": [each.name for each in stuck][:50]},
+                where=stuck[0].name,
+            )
+        elif frozen and _size(frozen) > 0.2 * _size(own):
+            fresh = [each for each in frozen if has_usual_spread(each)]
+            known = len(fresh) > 0.5 * len([each for each in frozen if len(each.shape) > 1])
+            harmful = poor(record) and known and not network.pretrained_hint
+            yield Diagnosis(
+                code="frozen-parameters",
+                confidence=0.85 if harmful else 0.5,
+                severity="alarm" if harmful else "note",
+                message=f"{100 * _size(frozen) / _size(own):.0f} % of the weights of {network.kind} are frozen "
+                f"(requires_grad is False)"
+                + (", though they look as if freshly drawn, and the network does not learn" if harmful else ""),
+                fix="unfreeze them: requires_grad_(True), before the optimiser is built",
+                confirm="training accuracy rises further",
+                evidence={"frozen": [each.name for each in frozen][:50]},
+                where=frozen[0].name,
+            )
+
+
+def _stuck(parameter: Parameter, rate: float) -> bool:
+    """Whether a parameter never changed though its gradients are not lost in rounding at this learning rate."""
+    if not parameter.steps or max(parameter.update) != 0:
+        return False
+    gradient, weight = float(np.nanmax([*parameter.gradient, 0])), max(parameter.weight)
+    return gradient > 1e-4 * weight and (rate == 0 or rate * gradient > 1e-5 * max(weight, 1e-3))
+
+
+def _rate(record: Record, parameter: Parameter) -> float:
+    """Return the learning rate that a parameter's group began with."""
+    for optimiser in record.optimisers:
+        for group in optimiser.groups:
+            if parameter.name in group.names:
+                return float(group.settings.get("lr") or 0)
+    return math.nan
+
+
+def _size(parameters: list[Parameter]) -> int:
+    return sum(math.prod(each.shape) for each in parameters)
+
+
+@PROBES.register("learning-rate-high", summary="steps that overshoot")
+def learning_rate_high(record: Record) -> Iterator[Diagnosis]:
+    """The loss rises above where it began or leaps, while updates are large against the weights.
+
+    Healthy updates are about 1e-3 of the weights (cs231n, "Ratio of weights:updates").
+    """
+    values = losses_of_steps(record)
+    values = values[np.isfinite(values)]
+    ratio = _update_ratio(record)
+    if len(values) < 5 or not record.optimisers:
+        return
+    first, last = start_and_end(record)
+    shares = label_shares(record)
+    guess = chance_loss(shares) if shares is not None else first
+    if shares is not None:
+        first = min(first, float(values[0]))  # the steps right after may be those that leap
+    early = float(np.max(smooth(values[: max(10, len(values) // 5)], 2)))
+    blown = early > 2.5 * max(first, guess) or last > 1.5 * max(first, guess)
+    stuck = last > 0.9 * guess
+    leapt = float(values[: max(10, len(values) // 5)].max()) > 2 * max(float(values[0]), guess)
+    rate = max(record.optimisers[0].lr, default=math.nan)
+    if blown:
+        ratio = max(ratio, _update_ratio(record, samples=1))  # units that the first steps kill no longer move
+    large = ratio > (0.02 if leapt else 0.05)
+    if not (blown and ratio > 0.01) and not (large and stuck):
+        return
+    yield Diagnosis(
+        code="learning-rate-high",
+        confidence=0.85 if blown and large else 0.7 if large else 0.55,
+        message=f"a step changes the weights by {_told(ratio)} (0.1 % is usual) and the loss "
+        + (
+            f"leaps to {early:.3g} from {first:.3g}"
+            if blown
+            else f"stays at {last:.3g}, no better than guessing ({guess:.3g})"
+        )
+        + f"; the learning rate is {rate:g}",
+        fix=f"lower the learning rate to {_better(rate, ratio, most=rate / 2):g}"
+        + (", where a step changes the weights by 0.1 %" if math.isfinite(ratio) else "")
+        + ", or warm it up",
+        confirm="the loss falls without leaps",
+        evidence={"lr": rate, "update_ratio": ratio, "first_loss": first, "early_peak": early, "last_loss": last},
+        where=_first_group(record.optimisers[0]),
+    )
+
+
+@PROBES.register("learning-rate-low", summary="steps too small to get anywhere")
+def learning_rate_low(record: Record) -> Iterator[Diagnosis]:
+    """Updates are tiny against the weights and the loss falls slowly and steadily."""
+    if len(record.steps) < 20 or not record.optimisers or not record.optimisers[0].lr:
+        return
+    ratio = _update_ratio(record)
+    first, last = start_and_end(record)
+    shares = label_shares(record)
+    guess = chance_loss(shares) if shares is not None else first
+    if not (math.isfinite(ratio) and ratio < 1e-4 and math.isfinite(last)) or last < 0.5 * guess:
+        return
+    rates = record.optimisers[0].lr
+    if max(rates) > 50 * float(np.median(rates)) or (pretrained(record) and ratio > 1e-6):
+        return  # the schedule took it down, which is another fault; or fine-tuning, which is gentle
+    yield Diagnosis(
+        code="learning-rate-low",
+        confidence=0.8 if ratio < 2e-5 else 0.6,
+        message=f"a step changes the weights by {_told(ratio)} (0.1 % is usual) and the loss has only come from "
+        f"{first:.3g} to {last:.3g} in {counted(len(record.steps), 'step')}; the learning rate is {max(rates):g}",
+        fix=f"raise the learning rate to about {_better(max(rates), ratio, least=2 * max(rates)):g}, where a step "
+        "changes the weights by 0.1 %; by steps of ten if that is far",
+        confirm="the loss falls faster within the first hundred steps",
+        evidence={"lr": max(rates), "update_ratio": ratio, "first_loss": first, "last_loss": last},
+        where=_first_group(record.optimisers[0]),
+    )
+
+
+def _told(share: float) -> str:
+    """Return a share in percent with two digits, without an exponent where it is large.
+
+    >>> _told(0.00012), _told(5.93)
+    ('0.012 %', '593 %')
+    """
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:,.0f} %"
+
+
+def _better(rate: float, ratio: float, *, least: float = 0.0, most: float = math.inf) -> float:
+    """Return the learning rate at which a step changes the weights by 0.1 %, rounded; a tenth if that is unknown."""
+    wanted = rate * _USUAL / ratio if math.isfinite(ratio) and ratio > 0 else rate / 10
+    return round_rate(min(max(wanted, least), most)) if rate > 0 else rate
+
+
+def _update_ratio(record: Record, *, samples: int = 8) -> float:
+    """Return the median over weights of the size of their updates against their own, at the highest learning rate.
+
+    Over the first samples; what a warm-up held back is added.
+    """
+    rates = record.optimisers[0].lr if record.optimisers else []
+    highest = max(rates, default=0.0)
+    ratios = []
+    for network in record.networks:
+        for each in network.parameters.values():
+            if len(each.shape) < 2 or not each.steps:
+                continue
+            taken = list(zip(each.steps, each.update, each.weight, strict=True))[:samples]
+            found = [
+                u / w * (highest / rates[step] if len(record.optimisers) == 1 and step < len(rates) else 1.0)
+                for step, u, w in taken
+                if w > 0 and math.isfinite(u) and (step >= len(rates) or rates[step] > 0)
+            ]
+            if found:
+                ratios.append(float(np.median(found)))
+    return float(np.median(ratios)) if ratios else math.nan
+
+
+def _first_group(optimiser: Optimiser) -> str:
+    where = "" if optimiser.where is None else f", {optimiser.where}"
+    return f"{optimiser.kind}, parameter group 0{where}"
+
+
+@PROBES.register("momentum-high", summary="momentum of 0.99 and more")
+def momentum_high(record: Record) -> Iterator[Diagnosis]:
+    """So much momentum averages over more than a hundred steps and overshoots in short trainings."""
+    for optimiser in record.optimisers:
+        settings = optimiser.groups[0].settings if optimiser.groups else {}
+        betas = settings.get("betas") or (0.0,)
+        momentum = max(float(settings.get("momentum") or 0), float(betas[0]))
+        if momentum >= 0.985:
+            harmful = poor(record) or _waves(record)
+            yield Diagnosis(
+                code="momentum-high",
+                confidence=0.8 if harmful else 0.5,
+                severity="alarm" if harmful or momentum >= 0.995 else "note",
+                message=f"momentum is {momentum:g}: a step goes on for about {1 / max(1e-9, 1 - momentum):.0f} more, "
+                f"and the effective learning rate is {1 / max(1e-9, 1 - momentum):.0f} times the one that is set",
+                fix="set momentum (the first of betas) to 0.9",
+                confirm="the loss no longer swings over tens of steps",
+                evidence={"momentum": momentum},
+                where=_first_group(optimiser),
+            )
+
+
+def _waves(record: Record) -> bool:
+    """Whether the loss rises well above its lowest for many steps in a row."""
+    values = smooth(losses_of_steps(record), 5)
+    return len(values) > 20 and float(np.median(values[len(values) // 2 :])) > 1.5 * float(values.min()) + 0.1
+
+
+@PROBES.register("weight-decay-high", summary="weight decay that outweighs the gradient")
+def weight_decay_high(record: Record) -> Iterator[Diagnosis]:
+    """The pull of the decay against that of the data, over weights."""
+    for optimiser in record.optimisers:
+        for group in optimiser.groups:
+            decay = float(group.settings.get("weight_decay") or 0)
+            if decay <= 0:
+                continue
+            apart = optimiser.kind in ("AdamW", "NAdam") or bool(group.settings.get("decoupled_weight_decay"))
+            pulls, shrunk = [], []
+            for network in record.networks:
+                for name in group.names:
+                    each = network.parameters.get(name)
+                    if each is None or len(each.shape) < 2 or len(each.steps) < 2:
+                        continue
+                    pulls += [decay * w / g for w, g in zip(each.weight, each.gradient, strict=True) if g > 0]
+                    shrunk.append(each.weight[-1] / max(each.weight[0], 1e-12))
+            if not pulls:
+                continue
+            pull, shrinkage = float(np.median(pulls)), float(np.median(shrunk))
+            rate = optimiser.lr[0] if optimiser.lr else 0
+            strong = decay * rate * len(record.steps) > 1.0 if apart else pull > 1.0 and decay >= 1e-3
+            if strong and (shrinkage < 0.7 or poor(record)):
+                yield Diagnosis(
+                    code="weight-decay-high",
+                    confidence=0.8,
+                    message=f"weight decay of {decay:g} pulls the weights to zero {pull:.2g} times as hard as the data "
+                    f"pulls them anywhere; they have shrunk to {100 * shrinkage:.0f} % of their size",
+                    fix="lower weight_decay to 1e-4 (SGD, Adam) or 0.01 to 0.05 (AdamW)",
+                    confirm="the norms of the weights stay or grow",
+                    evidence={"weight_decay": decay, "pull": pull, "shrinkage": shrinkage},
+                    where=_first_group(optimiser),
+                )
+                return
+
+
+@PROBES.register("schedule-unit", summary="a schedule that is over long before the training")
+def schedule_unit(record: Record) -> Iterator[Diagnosis]:
+    """The learning rate falls by far within the first part of the training and stays down: the unit is wrong."""
+    for optimiser in record.optimisers:
+        rates = np.array(optimiser.lr)
+        if len(rates) < 20 or rates.max() <= 0:
+            continue
+        peak = int(rates.argmax())
+        tiny = np.flatnonzero(rates < 1e-3 * rates.max())
+        tiny = tiny[tiny > peak]
+        changes = len(optimiser.lr_set_at)
+        rounds = max((loader.rounds for loader in record.loaders if loader.phase == "train"), default=0)
+        early = len(tiny) and tiny[0] < 0.5 * len(rates) and rates[tiny[0] :].max() < 0.01 * rates.max()
+        turns = _turns(rates)
+        epoch = len(rates) / max(rounds, 1)
+        within_epoch = turns and len(rates) / (turns + 1) < 0.5 * epoch  # cycles on purpose take epochs
+        wraps = changes > 3 * max(rounds, 1) and turns >= 4 and rates.min() < 0.05 * rates.max() and within_epoch
+        if early or (wraps and changes > 0.5 * len(rates)):
+            at = int(tiny[0]) if len(tiny) else int(optimiser.lr_set_at[0])
+            yield Diagnosis(
+                code="schedule-unit",
+                confidence=0.85 if early else 0.6,
+                message=f"the learning rate changes after single steps ({changes} times in {len(rates)} steps) and "
+                + (f"is below a thousandth of its start from step {at} on" if early else "runs through several cycles")
+                + ": the schedule is made for epochs but stepped for batches",
+                fix="call scheduler.step() once an epoch, or give the schedule the number of steps",
+                confirm="the learning rate reaches its end at the end of the training",
+                evidence={
+                    "changes": changes,
+                    "steps": len(rates),
+                    "first_lr": float(rates[0]),
+                    "last_lr": float(rates[-1]),
+                },
+                where=_first_group(optimiser),
+            )
+
+
+def _turns(rates: np.ndarray) -> int:
+    """Return how often a curve turns from falling to rising or back."""
+    slope = np.sign(np.diff(rates))
+    slope = slope[slope != 0]
+    return int((slope[1:] != slope[:-1]).sum())
+
+
+@PROBES.register("amp-underflow", summary="steps that a gradient scaler skips")
+def amp_underflow(record: Record) -> Iterator[Diagnosis]:
+    """More than one step in twenty is skipped, after the scale has had time to settle."""
+    total = record.skipped_steps + len(record.steps)
+    if total >= 20 and record.skipped_steps > max(5, 0.05 * total):
+        yield Diagnosis(
+            code="amp-underflow",
+            confidence=0.8,
+            message=f"the gradient scaler skipped {record.skipped_steps} of {total} steps, since gradients were not "
+            "finite in 16 bits",
+            fix="use bfloat16 instead of float16, or lower the learning rate; unscale before clipping",
+            confirm="no more than one step in a hundred is skipped",
+            evidence={"skipped": record.skipped_steps, "steps": total, "accuracy": accuracy_of_steps(record)},
+        )

@@ -1,0 +1,149 @@
+"""What several probes ask of a record: curves, chance, the training's own loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from fovea.doctor.record import Batch, Loss, Phase, Record, Round
+from fovea.doctor.tensors import are_pictures
+
+_MOST_CLASSES = 100_000
+CLASSIFYING = ("cross_entropy", "nll_loss", "multi_margin_loss")
+
+
+def losses_of_steps(record: Record) -> np.ndarray:
+    """Return the training loss at each step (N,), NaN where none was seen."""
+    return np.array([step.loss for step in record.steps])
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Return means over `window` neighbours, (N,) -> (N - window + 1,), NaN left out; short curves as they are."""
+    known = values[np.isfinite(values)]
+    if len(known) <= window:
+        return known
+    return np.convolve(known, np.full(window, 1 / window), mode="valid")
+
+
+def start_and_end(record: Record) -> tuple[float, float]:
+    """Return the training loss over the first and over the last tenth of the steps; NaN without any."""
+    values = losses_of_steps(record)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return math.nan, math.nan
+    part = max(1, min(20, len(values) // 10))
+    return float(values[:part].mean()), float(values[-part:].mean())
+
+
+def accuracy_of_steps(record: Record, *, last: int | None = None) -> float:
+    """Return the share of training images told right over the last steps, in the network's training mode."""
+    steps = [step for step in record.steps if step.right >= 0 and step.images]
+    steps = steps[-last:] if last else steps
+    images = sum(step.images for step in steps)
+    return sum(step.right for step in steps) / images if images else math.nan
+
+
+def training_loss(record: Record, names: Iterable[str] = CLASSIFYING) -> Loss | None:
+    """Return the loss function of the training that was called most, of these names; None if there is none."""
+    found = [
+        loss
+        for loss in record.losses
+        if loss.phase == "train" and loss.name in set(names) and len(loss.scores_shape) <= 2 and not within_batch(loss)
+    ]
+    return max(found, key=lambda loss: loss.calls) if found else None
+
+
+def within_batch(loss: Loss) -> bool:
+    """Whether the classes are the other images of the batch, as in contrastive losses: each occurs once a call."""
+    if loss.label_counts is None or not loss.classes or not loss.values:
+        return False
+    return loss.classes >= loss.values[0][2] and bool(loss.label_counts.max() <= loss.looked_at)
+
+
+def for_classes(record: Record) -> bool:
+    """Whether the training is one of classes: its loss says so, or no loss function was seen and its batches do."""
+    if training_loss(record) is not None:
+        return True
+    return not any(loss.phase == "train" for loss in record.losses) and any(step.right >= 0 for step in record.steps)
+
+
+def label_counts(record: Record) -> np.ndarray | None:
+    """Return how often each class occurred among the training labels that were seen (C,), or None without any."""
+    if not for_classes(record):
+        return None
+    for loader in record.loaders:
+        if loader.phase == "train" and loader.label_batches:
+            labels = np.concatenate(loader.label_batches)
+            if labels.min() >= 0 and labels.max() < _MOST_CLASSES:
+                return np.bincount(labels)
+    loss = training_loss(record)
+    return None if loss is None or loss.label_counts is None or not loss.label_counts.sum() else loss.label_counts
+
+
+def label_shares(record: Record) -> np.ndarray | None:
+    """Return the shares of the classes among training labels (C,), or None where none were seen."""
+    counts = label_counts(record)
+    return None if counts is None else counts / counts.sum()
+
+
+def chance_loss(shares: np.ndarray) -> float:
+    """Return the log loss of always answering with the shares of the classes.
+
+    >>> round(chance_loss(np.array([0.5, 0.5])), 4)
+    0.6931
+    """
+    known = shares[shares > 0]
+    return float(-(known * np.log(known)).sum())
+
+
+def main_rounds(record: Record, *, least: int = 1) -> list[Round]:
+    """Return the evaluations with at least half as many images as the largest has.
+
+    Calls without a backward that go with nearly every step are part of it: a teacher, the other half of a GAN.
+    """
+    often = len(record.steps) >= 8 and len(record.rounds) > 0.5 * len(record.steps)
+    if often and float(np.median([each.batches for each in record.rounds])) <= 2:
+        return []
+    most = max((each.images for each in record.rounds), default=0)
+    return [each for each in record.rounds if each.images >= max(least, most / 2)]
+
+
+def batches_of(record: Record, phase: Phase) -> list[Batch]:
+    """Return the described batches of a phase that are images."""
+    return [batch for batch in record.batches if batch.phase == phase and are_pictures(batch.shape)]
+
+
+def unlike_chance(each: Round, *, by: float = 0.15) -> bool:
+    """Whether an evaluation is better than the commonest class by more than `by`."""
+    if each.confusion is None or not each.judged:
+        return False
+    return bool(each.accuracy > each.confusion.sum(axis=1).max() / each.judged + by)
+
+
+def poor(record: Record) -> bool:
+    """Whether the training has learnt little: its loss is above 70 % of guessing, and so is its share of errors."""
+    shares = label_shares(record)
+    _, last = start_and_end(record)
+    if shares is None or not math.isfinite(last) or last <= 0.7 * chance_loss(shares):
+        return False
+    accuracy = accuracy_of_steps(record, last=20)  # weights and smoothing raise a loss that is well learnt
+    return not accuracy > 1 - 0.7 * (1 - float(shares.max()))
+
+
+def pretrained(record: Record) -> bool:
+    """Whether a network that is trained did not begin with freshly drawn weights."""
+    return any(network.pretrained_hint for network in record.networks)
+
+
+def round_rate(rate: float) -> float:
+    """Return the nearest of 1, 2 or 5 times a power of ten.
+
+    >>> round_rate(0.0031), round_rate(0.7), round_rate(88.0)
+    (0.002, 0.5, 100.0)
+    """
+    power = 10.0 ** math.floor(math.log10(rate))
+    steps = (1, 2, 5, 10)
+    best = min(steps, key=lambda step: abs(math.log(rate / (step * power))))
+    return float(f"{best * power:.0e}")

@@ -1,0 +1,165 @@
+"""What the doctor reads off tensors and batches: which one is the image, the label, the score; and numbers of each.
+
+B batch, C channels or classes, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+PICTURE_SIDE = 64
+_MOST_CHANNELS = 4
+_MOST_COLOURS = 24
+_LABEL_NAMES = ("labels", "label", "targets", "target", "y", "fine_label")
+_SCORE_NAMES = ("logits", "scores", "out", "prediction", "predictions")
+
+
+def find_inputs(args: Any, kwargs: Mapping[str, Any]) -> torch.Tensor | None:
+    """Return the first floating tensor with a batch axis among a module's arguments, or None."""
+    for value in tensors_of([*args, *kwargs.values()]):
+        if value.is_floating_point() and value.ndim >= 2:
+            return value
+    return None
+
+
+def find_scores(output: Any) -> torch.Tensor | None:
+    """Return what a network puts out: its logits, where it names them, or else the first floating tensor."""
+    if isinstance(output, Mapping):
+        for name in _SCORE_NAMES:
+            if isinstance(output.get(name), torch.Tensor):
+                return output[name]
+    for value in tensors_of([output]):
+        if value.is_floating_point() and value.ndim >= 1:
+            return value
+    return None
+
+
+def find_labels(batch: Any) -> torch.Tensor | None:
+    """Return the labels of a batch: by name in a mapping, or the last tensor of integers or of zeros and ones."""
+    if isinstance(batch, Mapping):
+        for name in _LABEL_NAMES:
+            if isinstance(batch.get(name), torch.Tensor):
+                return batch[name]
+        return None
+    if not isinstance(batch, (list, tuple)) or len(batch) < 2:
+        return None
+    for value in list(tensors_of(batch[1:]))[::-1]:
+        if not value.is_floating_point() or value.ndim <= 2:
+            return value
+    return None
+
+
+def find_given_labels(module: nn.Module, args: Any, kwargs: Mapping[str, Any], rows: int) -> torch.Tensor | None:
+    """Return the labels that a module was given beside its inputs, known by the name of the argument, or None."""
+    named = {**dict(zip(_parameters(type(module).forward), [module, *args], strict=False)), **kwargs}
+    for name in _LABEL_NAMES:
+        value = named.get(name)
+        if isinstance(value, torch.Tensor) and value.ndim >= 1 and len(value) == rows:
+            return value.detach()
+    return None
+
+
+@cache
+def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(forward).parameters)
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module holds no others; they are not asked for their truth, which for a compiled one is an error."""
+    return next(module.children(), None) is None
+
+
+def tensors_of(values: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors among nested values."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from tensors_of(value.values())
+        elif isinstance(value, (list, tuple)):
+            yield from tensors_of(value)
+
+
+def channel_statistics(inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Return mean and standard deviation of each channel (C,), and the lowest and the highest value, of (B, C, ...)."""
+    values = inputs.detach().float()
+    flat = values.transpose(0, 1).flatten(1) if values.ndim > 2 else values.reshape(1, -1)  # (C, B*H*W)
+    std, mean = torch.std_mean(flat, dim=1)
+    told = torch.cat([mean, std, flat.min().reshape(1), flat.max().reshape(1)]).tolist()
+    count = len(mean)
+    return np.array(told[:count]), np.array(told[count:-2]), told[-2], told[-1]
+
+
+def pixels_digest(inputs: torch.Tensor) -> str:
+    """Return a digest of the values of a tensor."""
+    content = inputs.detach().cpu().contiguous()
+    raw = content.view(torch.uint8) if content.dtype == torch.bfloat16 else content
+    return hashlib.blake2b(raw.numpy().tobytes(), digest_size=8).hexdigest()
+
+
+def are_pictures(shape: Sequence[int]) -> bool:
+    """Whether inputs (B, C, H, W) are pictures: what has more channels than colours is cached activations.
+
+    >>> are_pictures((32, 3, 224, 224)), are_pictures((32, 320, 7, 7))
+    (True, False)
+    """
+    return len(shape) == 4 and shape[1] <= _MOST_CHANNELS
+
+
+def grey_pictures(inputs: torch.Tensor) -> np.ndarray:
+    """Return images (B, C, H, W) as grey pictures (B, 64, 64), each from its own darkest value to its brightest."""
+    return _bytes(inputs.detach().float().mean(dim=1, keepdim=True))[:, 0]
+
+
+def colour_pictures(inputs: torch.Tensor) -> np.ndarray:
+    """Return the first 24 images (B, C, H, W) in colour (24, 64, 64, 3), each over its whole range; none unless RGB."""
+    if inputs.shape[1] != 3:
+        return np.zeros((0, PICTURE_SIDE, PICTURE_SIDE, 3), np.uint8)
+    return _bytes(inputs.detach()[:_MOST_COLOURS].float()).transpose(0, 2, 3, 1)
+
+
+def _bytes(images: torch.Tensor) -> np.ndarray:
+    """Return images (B, C, H, W) of whatever range as pictures (B, C, 64, 64) uint8, each over the whole range."""
+    small = functional.interpolate(images, size=(PICTURE_SIDE, PICTURE_SIDE), mode="area")
+    low, high = small.amin(dim=(1, 2, 3), keepdim=True), small.amax(dim=(1, 2, 3), keepdim=True)
+    return ((small - low) / (high - low).clamp_min(1e-6) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def is_class_labels(labels: torch.Tensor | None, scores: torch.Tensor) -> bool:
+    """Whether labels are the numbers of classes for scores (B, C)."""
+    return (
+        labels is not None
+        and scores.ndim == 2
+        and labels.shape == scores.shape[:1]
+        and not labels.is_floating_point()
+        and labels.dtype != torch.bool
+    )
+
+
+def equal_rows(weight: torch.Tensor) -> float:
+    """Return the share of the rows of a weight that equal its first row, the first left out; of (rows, ...)."""
+    rows = weight.detach().flatten(1)[:64]
+    if len(rows) < 2:
+        return 0.0
+    return float((rows[1:] == rows[:1]).all(dim=1).float().mean())
+
+
+def read_all(tensors: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """Return tensors as arrays of float32, with one transfer for each device: reading one by one would stall a GPU."""
+    found: list[np.ndarray] = [np.zeros(0, np.float32)] * len(tensors)
+    for device in {each.device for each in tensors}:
+        places = [place for place, each in enumerate(tensors) if each.device == device]
+        flat = torch.cat([tensors[place].detach().float().flatten() for place in places]).cpu().numpy()
+        ends = np.cumsum([tensors[place].numel() for place in places])
+        for place, values in zip(places, np.split(flat, ends[:-1]), strict=True):
+            found[place] = values.reshape(tensors[place].shape)
+    return found
