@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fovea.core.recipe_io import build_recipe as build_recipe
     from fovea.data.reading import read as read
+    from fovea.workflows.auditing import audit as audit
+    from fovea.workflows.augmenting import augment as augment
     from fovea.workflows.evaluating import evaluate as evaluate
     from fovea.workflows.loading import load as load
     from fovea.workflows.predicting import predict as predict
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _DOORS = {
+    "audit": "fovea.workflows.auditing",
+    "augment": "fovea.workflows.augmenting",
     "build_recipe": "fovea.core.recipe_io",
     "evaluate": "fovea.workflows.evaluating",
     "load": "fovea.workflows.loading",
@@ -27,7 +31,7 @@ _DOORS = {
     "read": "fovea.data.reading",
     "train": "fovea.workflows.training",
 }
-__all__ = ["__version__", "build_recipe", "evaluate", "load", "predict", "read", "train"]
+__all__ = ["__version__", "audit", "augment", "build_recipe", "evaluate", "load", "predict", "read", "train"]
 
 
 def __getattr__(name: str) -> Any:

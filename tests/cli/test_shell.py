@@ -25,7 +25,7 @@ def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "LOADED []" in result.stdout
-    for verb in ("inspect", "train", "resume", "evaluate", "predict"):
+    for verb in ("audit", "augment", "train", "resume", "evaluate", "predict"):
         assert f"\n  {verb} " in result.stdout
     assert "...\n" not in result.stdout.partition("Commands:")[2]  # no summary is cut short
 
@@ -108,7 +108,7 @@ def test_a_training_stopped_by_the_user_says_how_to_go_on(
 ) -> None:
     monkeypatch.setattr(shell, "app", raising(Interrupted("stopped by the user", hint="fovea resume run")))
     assert main([]) == 130
-    assert capsys.readouterr().err == "stopped: stopped by the user\nhint: fovea resume run\n"
+    assert capsys.readouterr().err == "stopped by the user\nhint: fovea resume run\n"
 
 
 def test_a_fault_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
         "from fovea.cli import main\n"
         "sys.exit(main(['resume', 'run']))"
     )
-    assert (result.returncode, result.stderr) == (130, "")
+    assert (result.returncode, result.stderr) == (130, "stopped at once; what was written so far is whole and stays\n")
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

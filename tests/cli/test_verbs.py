@@ -142,12 +142,10 @@ def test_predict_exits_with_1_when_a_file_failed(
     assert ("2 of 5 files could not be read" in capsys.readouterr().err) == bool(failed)
 
 
-def test_inspect_counts_what_is_there_and_names_what_is_wrong(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_audit_counts_what_is_there_and_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     digits = write_digits(tmp_path / "digits")
     (digits / "3" / "broken ü.png").write_bytes(b"not an image")
-    assert main(["inspect", str(digits)]) == 0
+    assert main(["audit", str(digits), "--fast"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "1,797 images of 10 classes; 1 left out"
     assert "174 to 183 a class" in out

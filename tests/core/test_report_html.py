@@ -13,11 +13,13 @@ from fovea.core.html import render
 from fovea.core.report import (
     Code,
     Column,
+    Detail,
     Fact,
     Facts,
     Figure,
     FindingList,
     Gallery,
+    Link,
     Picture,
     Prose,
     Report,
@@ -66,7 +68,7 @@ def parse(page: str) -> Outline:
 
 def everything(text: str) -> Report:
     """A report with every kind of block, all its words being `text`."""
-    finding = Finding(severity="warning", code="x", message=text, fix=text, files=(text,))
+    finding = Finding(severity="warning", code="x", message=text, fix=text, files=(text,), groups=((text, text),))
     blocks = [
         Prose(text),
         Facts([Fact(text, text, text)]),
@@ -75,7 +77,9 @@ def everything(text: str) -> Report:
         Figure(DRAWING, text, text),
         Figure(b"\x89PNG\r\n\x1a\n", text, text, half=True),
         Gallery([Picture(JPEG, text, text, file=text, alt=text, tone="bad")], title=text, note=text, strip=True),
-        FindingList([finding]),
+        FindingList([finding, Detail(finding, [Prose(text)], title=text, anchor="here", more=text)]),
+        Table([Column(text, kind="severity"), Column(text)], [("error", Link(text, "here"))]),
+        Gallery([Picture(None, text, text, file=text, alt=text)]),
         Code(text),
         Code(text, summary=text),
     ]
@@ -121,7 +125,8 @@ def test_it_can_be_read_without_seeing_and_without_a_mouse() -> None:
     assert all(attributes.get("aria-label") for tag, attributes in outline.tags if tag == "svg")
     heads = [attributes for tag, attributes in outline.tags if tag == "th"]
     assert all(attributes.get("scope") in ("col", "row") for attributes in heads)
-    assert [attributes["aria-sort"] for attributes in heads if attributes["scope"] == "col"] == ["none", "none"]
+    sorts = [attributes.get("aria-sort") for attributes in heads if attributes["scope"] == "col"]
+    assert sorts == ["none", "none", None, None]  # the second table does not sort
     assert tags.count("button") == 2
     regions = [attributes for tag, attributes in outline.tags if attributes.get("role") == "region"]
     assert all(attributes["tabindex"] == "0" and attributes["aria-label"] for attributes in regions)
@@ -145,7 +150,7 @@ def test_cells_are_aligned_formatted_and_keep_their_value_for_sorting() -> None:
     ]
     page = render(Report("t", "s", [Section("S", [Table(columns, [("é", 12345, 2 / 3, None)], sortable=True)])]))
     assert '<th scope="row" data-key="é">é</th>' in page
-    assert '<td class="n" data-key="12345">12\u202f345</td>' in page
+    assert '<td class="n" data-key="12345">12,345</td>' in page
     assert f'<td class="n bar" data-key="{2 / 3!r}" style="--share:66.7%">66.7</td>' in page
     assert '<td class="n" data-key="">–</td>' in page
 
@@ -169,6 +174,46 @@ def test_findings_come_worst_first_and_long_lists_of_files_are_cut() -> None:
     assert "f200.jpg" not in page
     assert "and 5 more" in page
     assert "all well" in page
+
+
+def test_a_finding_at_length_holds_blocks_and_can_be_linked_to() -> None:
+    groups = (*((f"a{n}.jpg", f"b{n}.jpg") for n in range(61)), tuple(f"c{n}.jpg" for n in range(20)))
+    finding = Finding(severity="error", code="e", message="copied", fix="", groups=groups)
+    strip = Gallery([Picture(JPEG, "cat"), Picture(None, "", alt="the file is gone")], title="1", strip=True)
+    detail = Detail(finding, [strip, Figure(DRAWING, "c", "c")], title="Copies", anchor="f1", more="and 59 more groups")
+    table = Table([Column("s", kind="severity"), Column("what")], [("error", Link("Copies", "f1"))], sortable=True)
+    page = render(Report("t", "s", [Section("F1", [table, FindingList([detail])])]))
+    parse(page)
+    assert '<li class="error" id="f1">' in page
+    assert '<a href="#f1">Copies</a>' in page
+    assert '<th scope="row" data-key="0 error"><span class="badge error">error</span></th>' in page
+    assert '<section id="f1-2"' in page  # the finding's anchor is taken
+    assert '<span class="gone">the file is gone</span>' in page
+    assert page.index("<h3>Copies</h3>") < page.index("copied") < page.index("<svg") < page.index("and 59 more groups")
+    assert "62 groups" in page
+    assert "a59.jpg = b59.jpg" in page
+    assert "a60.jpg" not in page
+    many = Finding(severity="note", code="n", message="m", fix="", groups=groups[-1:])
+    assert "= c11.jpg and 8 more<" in render(Report("t", "s", [Section("S", [FindingList([many])])]))
+    assert "and 2 more" in page
+
+
+def test_links_that_lead_nowhere_and_anchors_that_repeat_are_refused() -> None:
+    finding = Finding(severity="note", code="n", message="m", fix="")
+    table = Table([Column("what")], [(Link("x", "lost"),)])
+    with pytest.raises(ValueError, match=r"links lead to \['lost'\], which no finding has"):
+        render(Report("t", "s", [Section("S", [table, FindingList([finding])])]))
+    twice = [Detail(finding, anchor="a"), Detail(finding, anchor="a")]
+    with pytest.raises(ValueError, match="two findings have the same anchor"):
+        render(Report("t", "s", [Section("S", [FindingList(twice)])]))
+
+
+def test_severities_sort_by_how_bad_they_are() -> None:
+    rows = [("note",), ("error",), ("warning",)]
+    page = render(Report("t", "s", [Section("S", [Table([Column("s", kind="severity")], rows, sortable=True)])]))
+    assert re.findall(r'data-key="(\d \w+)"', page) == ["2 note", "0 error", "1 warning"]
+    with pytest.raises(ValueError, match=r"severity is 'fatal'; expected one of \('error', 'warning', 'note'\)"):
+        render(Report("t", "s", [Section("S", [Table([Column("s", kind="severity")], [("fatal",)])])]))
 
 
 def test_a_drawing_becomes_part_of_the_page_in_its_colours() -> None:

@@ -25,7 +25,7 @@ def test_a_run_keeps_its_recipe_and_is_not_overwritten(tmp_path: Path) -> None:
     assert Run.open(run.folder).recipe() == recipe
     with pytest.raises(RunError, match="already holds a run") as error:
         Run.create(run.folder, recipe)
-    assert "fovea resume" in error.value.hint
+    assert error.value.hint == f"fovea resume '{run.folder}', or choose another folder with --out"
 
 
 def test_wrong_folders_are_named(tmp_path: Path) -> None:

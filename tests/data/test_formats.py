@@ -159,7 +159,7 @@ class TestFolder:
     def test_empty_class_folders_are_mentioned(self, tmp_path: Path):
         touch(tmp_path, "a/1.jpg", "b/1.jpg")
         (tmp_path / "c").mkdir()
-        assert [finding.message for finding in folder(tmp_path).findings] == ["1 folders hold no image: c"]
+        assert [finding.message for finding in folder(tmp_path).findings] == ["1 folder without an image: c"]
 
     def test_a_name_that_is_no_text_is_kept_out(self, tmp_path: Path):
         touch(tmp_path, "a/1.jpg")
@@ -416,6 +416,50 @@ class TestClassFile:
             read_class_file(tmp_path / "labels.txt")
         with pytest.raises(DataError, match="no class file at"):
             read_class_file(tmp_path / "none.txt")
+
+
+class TestActions:
+    """A table that says which rows to leave out, as the audit's proposal does."""
+
+    def read(self, folder: Path, text: str, name: str = "clean.csv") -> Rows:
+        (folder / name).write_text(text, encoding="utf-8")
+        return table(folder / name)
+
+    def test_rows_are_left_out_with_their_reason(self, tmp_path: Path):
+        text = "path,label,action,reason\na.jpg,x,keep,\nb.jpg,x,leave out,is blurred\nc.jpg,y,review,why\nd.jpg,y,,\n"
+        rows = self.read(tmp_path, text)
+        assert rows.table["excluded"].to_list() == [None, "is left out by the table: is blurred", None, None]
+        (finding,) = rows.findings
+        assert (finding.code, finding.severity, finding.files) == ("left-out", "note", ("c.jpg",))
+        assert finding.evidence == {"left_out": 1, "review": 1}
+        assert finding.message.startswith("clean.csv leaves out 1 of its 4 images, each with a reason, and marks 1 for")
+
+    def test_actions_may_be_typed_by_hand_and_lack_reasons(self, tmp_path: Path):
+        rows = self.read(tmp_path, "path,label,Action\na.jpg,x, Leave_Out \nb.jpg,x,LEAVE-OUT\nc.jpg,x,Keep\n")
+        assert rows.table["excluded"].to_list() == ["is left out by the table", "is left out by the table", None]
+
+    def test_an_unknown_action_names_the_row_and_the_words(self, tmp_path: Path):
+        with pytest.raises(DataError, match=r"the column 'action' of clean.csv holds 'delete' \(row 3\)") as refused:
+            self.read(tmp_path, "path,label,action\na.jpg,x,keep\nb.jpg,x,delete\n")
+        assert refused.value.hint == "write one of: keep, review, leave out"
+
+    @pytest.mark.parametrize("cells", ["jump,run", ",", "1,2"])
+    def test_another_column_called_action_is_left_alone(self, tmp_path: Path, cells: str):
+        first, second = cells.split(",")
+        rows = self.read(tmp_path, f"path,label,action,reason\na.jpg,'x,{first},no\nb.jpg,y,{second},no\n")
+        assert rows.table["excluded"].to_list() == [None, None]
+        assert simple(rows)[0] == ("a.jpg", "'x", None) and rows.findings == ()
+
+    def test_ids_keep_most_rows_names_when_somebody_relabels_one(self, tmp_path: Path):
+        text = (
+            "path,label,class_id,action\na.jpg,Zebra,0,keep\nb.jpg,Zebra,0,keep\nc.jpg,Ape,0,keep\nd.jpg,Ape,1,keep\n"
+        )
+        level = self.read(tmp_path, text).level
+        assert level is not None and level.names == {"0": "Zebra", "1": "Ape"}
+
+    def test_a_row_without_a_path_moves_no_reason_to_another(self, tmp_path: Path):
+        rows = self.read(tmp_path, "path,label,action,reason\n,x,keep,\na.jpg,x,leave out,dark\nb.jpg,x,keep,\n")
+        assert rows.table["excluded"].to_list() == ["is left out by the table: dark", None]
 
 
 def test_an_image_is_no_list(tmp_path: Path):

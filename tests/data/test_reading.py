@@ -13,7 +13,7 @@ from PIL import Image
 from fovea.core.errors import DataError
 from fovea.core.findings import Finding
 from fovea.data.manifest import Manifest
-from fovea.data.reading import check_trainable, read
+from fovea.data.reading import check_trainable, read, read_with_looks
 
 
 def image(path: Path) -> None:
@@ -290,12 +290,22 @@ class TestBadFiles:
         assert finding.evidence == {"files": 3, "across_splits": 1, "contradicting": 1}
         assert finding.files == ("a.png", "b.png", "c.png")
 
-    def test_the_same_image_in_train_and_val_is_told(self, tmp_path: Path):
-        images(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/2.png")
-        shutil.copy(tmp_path / "train/b/1.png", tmp_path / "val/a/copy.png")
-        (finding,) = found(read(tmp_path), "leak")
-        assert finding.files == ("val/a/copy.png",)
-        assert finding.message.startswith("1 images of val are also in train, byte for byte")
+
+class TestUnlabelled:
+    def test_a_folder_without_class_folders_is_one_class_when_no_labels_are_needed(self, tmp_path: Path):
+        images(tmp_path, "a.png", "b.png")
+        manifest, looks = read_with_looks(tmp_path, unlabelled=True)
+        assert manifest.classes == ("unlabelled",)
+        assert manifest.targets().tolist() == [0, 0]
+        assert (len(looks), manifest.findings) == (2, ())
+        with pytest.raises(DataError, match="lies outside every class folder"):
+            read(tmp_path)
+
+    def test_class_folders_keep_their_meaning(self, tmp_path: Path):
+        images(tmp_path, "a.png", "cat/b.png")
+        manifest, _ = read_with_looks(tmp_path, unlabelled=True)
+        assert manifest.classes == ("cat",)
+        assert manifest.excluded()["path"].to_list() == ["a.png"]
 
 
 class TestRefusals:
@@ -332,9 +342,19 @@ class TestRefusals:
         with pytest.raises(DataError, match="it has no rows"):
             read(write(tmp_path / "data.csv", "path,label\n"))
 
+    def test_images_that_are_all_damaged(self, tmp_path: Path):
+        (tmp_path / "cat").mkdir()
+        (tmp_path / "cat" / "ein bild ü.jpg").touch()
+        with pytest.raises(DataError, match=r"cannot be used: cat/ein bild ü\.jpg is empty \(0 bytes\)") as error:
+            read(tmp_path)
+        assert error.value.hint == "replace the files, or name another folder"
+        (tmp_path / "cat" / "b.jpg").write_text("no picture")
+        with pytest.raises(DataError, match=r"none of the 2 images of .* can be used: 1 × is"):
+            read(tmp_path)
+
     def test_one_class_reads_and_does_not_train(self, tmp_path: Path):
         manifest = read(images(tmp_path, "a/1.png", "a/2.png"))
-        with pytest.raises(DataError, match=r"at least 2 classes; 2 images of 1 were found \('a'\)"):
+        with pytest.raises(DataError, match=r"at least 2 classes; found are 2 images of 1 class \('a'\)"):
             check_trainable(manifest)
         image(tmp_path / "b" / "1.png")
         check_trainable(read(tmp_path))

@@ -11,10 +11,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fovea.data import decoding, scanning
-from fovea.data.scanning import scan
+from fovea.core.errors import Interrupted
+from fovea.data import scanning
+from fovea.data.scanning import scan as scan_with_looks
 
 LIMIT = 1_000_000
+
+
+def scan(*args, **options):
+    """Scan and return the table alone."""
+    return scan_with_looks(*args, **options)[0]
 
 
 def image(path: Path, size: tuple[int, int] = (9, 6), *, age_s: float = 60, **options) -> str:
@@ -34,13 +40,13 @@ def aged(path: Path, age_s: float = 60) -> str:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Every source that was decoded."""
     sources: list[object] = []
-    real = decoding.probe
+    real = scanning.see
 
-    def probe(source, *, max_pixels):
+    def see(source, *, max_pixels):
         sources.append(source)
         return real(source, max_pixels=max_pixels)
 
-    monkeypatch.setattr(decoding, "probe", probe)
+    monkeypatch.setattr(scanning, "see", see)
     return sources
 
 
@@ -173,7 +179,26 @@ def test_an_interrupted_scan_keeps_what_it_had(tmp_path: Path, monkeypatch, open
         scan(paths, max_pixels=LIMIT, progress=interrupt)
     opened.clear()
     scan(paths, max_pixels=LIMIT)
-    assert len(opened) == 4
+    assert len(opened) == 3
+
+
+def test_a_scan_that_is_stopped_says_how_many_files_it_remembers(tmp_path: Path, monkeypatch, opened):
+    monkeypatch.setattr(scanning, "_BATCH", 4)
+    paths = [image(tmp_path / f"{index}.png") for index in range(12)]
+
+    def stop(done: int, total: int) -> None:
+        if done == 6:
+            raise Interrupted("stopped by the user")
+
+    with pytest.raises(Interrupted, match="stopped by the user; 6 of 12 files are remembered"):
+        scan(paths, max_pixels=LIMIT, progress=stop)
+    opened.clear()
+    with pytest.raises(Interrupted, match="; 8 of 12 files are remembered"):  # 4 known, then 2 and the 2 that follow
+        scan(paths, max_pixels=LIMIT, progress=lambda done, total: stop(done - 2, total))
+    assert len(opened) == 2
+    monkeypatch.setenv("FOVEA_CACHE", str(tmp_path / "0.png"))
+    with pytest.raises(Interrupted, match="; 0 of 12 files are remembered"):
+        scan(paths, max_pixels=LIMIT, progress=stop)
 
 
 def test_progress_ends_at_the_total(tmp_path: Path):

@@ -65,7 +65,7 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_tutorial_runs_and_makes_what_it_says(tutorial: Path) -> None:
     printed = json.loads((tutorial / "printed.json").read_text(encoding="utf-8"))
     (promised,) = (text for _, text in blocks(TUTORIAL, "text"))
-    assert promised in printed
+    assert any(text.startswith(promised) for text in printed)
     judged = json.loads((tutorial / "judged.json").read_text(encoding="utf-8"))
     assert judged["accuracy"] > 0.8  # ten classes: guessing gives 0.1
     assert printed[-1] == "10\n"  # timm's own loading

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fovea.evaluation.mistakes import confident_errors, confused_pairs, thumbnail
+from fovea.evaluation.mistakes import confident_errors, confused_pairs
+from fovea.evaluation.thumbnails import thumbnail
 
 PROBABILITIES = np.array(
     [

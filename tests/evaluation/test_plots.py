@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fovea.core import svg
+from fovea.core import matrix, svg
 from fovea.evaluation import plots
 from fovea.metrics.curves import average_curves, reliability, roc
 
@@ -43,7 +43,7 @@ def test_history_breaks_the_line_between_rungs_and_skips_what_is_missing() -> No
 def test_a_confusion_matrix_of_few_classes_has_names_and_counts() -> None:
     counts = np.diag([5, 4, 3, 2, 1, 0])
     counts[0, 1] = 7
-    drawing = plots.confusion(counts, NAMES, order=plots.cluster(counts), marks=[(0, 1)])
+    drawing = matrix.confusion(counts, NAMES, order=matrix.cluster(counts), marks=[(0, 1)])
     texts = words(drawing)
     assert {"<b>", "a & b", "Zwölf Äpfel", "$x_1^2$", "画像", "7", "5"} <= set(texts)
     assert "very long name … goes on" in " ".join(texts)
@@ -53,8 +53,8 @@ def test_a_confusion_matrix_of_few_classes_has_names_and_counts() -> None:
 
 def test_a_confusion_matrix_of_81_classes_is_a_small_raster_without_names() -> None:
     counts = GENERATOR.integers(0, 3, (81, 81)) * (GENERATOR.random((81, 81)) < 0.1) + np.diag(np.full(81, 9))
-    order = plots.cluster(counts)
-    drawing = plots.confusion(counts, [f"class {index}" for index in range(81)], order=order, marks=[(3, 4)])
+    order = matrix.cluster(counts)
+    drawing = matrix.confusion(counts, [f"class {index}" for index in range(81)], order=order, marks=[(3, 4)])
     assert sorted(order) == list(range(81))
     assert set(words(drawing)) == {"predicted", "truth", "1"}
     assert len(drawing) < 60_000
@@ -63,7 +63,7 @@ def test_a_confusion_matrix_of_81_classes_is_a_small_raster_without_names() -> N
 def test_the_raster_shows_mistakes_in_orange_off_the_diagonal_and_nothing_where_nothing_is() -> None:
     counts = np.diag(np.full(20, 5))
     counts[2, 7] = 5
-    drawing = plots.confusion(counts, [f"c{index}" for index in range(20)], order=range(20))
+    drawing = matrix.confusion(counts, [f"c{index}" for index in range(20)], order=range(20))
     data = re.search(r"data:image/png;base64,([^\"]+)", drawing)
     assert data is not None
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data[1]))).convert("RGBA"))
@@ -79,15 +79,15 @@ def test_the_raster_shows_mistakes_in_orange_off_the_diagonal_and_nothing_where_
 def test_classes_taken_for_each_other_stand_together() -> None:
     counts = np.diag(np.full(60, 10))
     counts[3, 50], counts[50, 3], counts[10, 41] = 6, 5, 7
-    order = plots.cluster(counts)
+    order = matrix.cluster(counts)
     assert abs(order.index(3) - order.index(50)) == 1
     assert abs(order.index(10) - order.index(41)) == 1
-    assert plots.cluster(counts[:40, :40]) == list(range(40))
+    assert matrix.cluster(counts[:40, :40]) == list(range(40))
 
 
 def test_clustering_survives_empty_and_uniform_matrices() -> None:
     for counts in (np.zeros((45, 45), int), np.ones((45, 45), int)):
-        assert sorted(plots.cluster(counts)) == list(range(45))
+        assert sorted(matrix.cluster(counts)) == list(range(45))
 
 
 def test_calibration_and_confidence_are_drawn_from_one_image_too() -> None:

@@ -102,7 +102,7 @@ def test_the_page_tells_findings_choices_left_out_files_versions_and_the_way_to_
         "budget_s: 600.0",
         "python 3.99",
         "Elapsed (s)",
-        "95\u202f% interval",
+        "95 % interval",
     ):
         assert words in page, words
     assert "not&#39;: &#39;shown" not in page

@@ -150,7 +150,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 
 def test_balanced_sampling_evens_the_classes_out() -> None:
     targets = np.repeat([0, 1, 2], [96, 3, 1])
-    rows = np.concatenate(epoch_batches(targets, batch_size=8, seed=0, epoch=0, balanced=True))
+    rows = np.concatenate(epoch_batches(targets, batch_size=8, seed=0, epoch=0, sampler="balanced"))
     counts = np.bincount(targets[rows], minlength=3)
     assert counts.tolist() == [34, 33, 33]
     assert len(set(rows[targets[rows] == 0])) == 34  # no image of the large class twice

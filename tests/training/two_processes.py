@@ -18,7 +18,7 @@ from fovea.training.loop import Clock, Job, fit
 from fovea.training.objective import build_objective
 from fovea.training.optimisers import build_optimiser, parameter_groups, peak_lr
 from fovea.training.sampling import batch_count, epoch_batches
-from fovea.workflows.machine import build_fabric
+from fovea.workflows.devices import build_fabric
 
 
 def train(folder: Path, batch_size: int, batch_size_is: str) -> None:

@@ -12,8 +12,11 @@ from PIL import Image
 
 from fovea.core.recipe import Recipe
 from fovea.core.recipe_io import build_recipe
+from fovea.data import scanning
 from fovea.data.preprocess import Preprocess
 from fovea.models.bundle import save_bundle
+
+from .pictures import plant
 
 COLOURS = {"apple red": (200, 40, 40), "Birne grün": (60, 180, 60), "plum": (90, 40, 140)}
 
@@ -68,3 +71,22 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(*overrides: str) -> Recipe:
     """A recipe that trains in a second or two."""
     return build_recipe(overrides=["train.batch_size=8", "train.threads=1", "data.workers=1", *overrides])
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plant(tmp_path_factory.mktemp("data") / "my pictures ü")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every file that was decoded for a look."""
+    sources: list[object] = []
+    real = scanning.see
+
+    def see(source: object, *, max_pixels: int) -> object:
+        sources.append(source)
+        return real(source, max_pixels=max_pixels)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scanning, "see", see)
+    return sources

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +15,11 @@ import torch
 from PIL import Image
 
 import fovea
-from fovea.core.errors import DataError, Interrupted, ModelError, RunError, UnknownName
+from fovea.core.errors import DataError, FoveaError, Interrupted, ModelError, RunError, UnknownName
 from fovea.core.run import Run
+from fovea.data import scanning
 from fovea.training.checkpoints import read_checkpoint
-from fovea.workflows import training
+from fovea.workflows import stopping, training
 from fovea.workflows.evaluating import evaluate
 from fovea.workflows.loading import load
 from fovea.workflows.predicting import find_images, predict
@@ -171,9 +175,6 @@ def test_the_statistics_of_the_weights_are_kept_or_adapted_as_asked(
 def test_a_stop_before_the_first_rung_ends_leaves_a_usable_model(
     photos: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import contextlib
-    from collections.abc import Iterator
-
     calls = iter(range(10_000))
 
     @contextlib.contextmanager
@@ -216,6 +217,53 @@ def test_what_people_get_wrong_is_said_plainly(photos: Path, tmp_path: Path) -> 
     with pytest.raises(ModelError, match="no weights at"):
         training.train(photos, recipe=recipe("model.weights=nowhere"), out=tmp_path / "r4")
     assert not [folder for folder in tmp_path.glob("r?") if folder.exists()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "out", "message"),
+    [
+        ("model.weights={tmp}/nowhere", "run", "no weights at"),
+        ("model.weights={tmp}/empty", "run", "is not a model folder: it has no config.json"),
+        ("model.name=resnet1", "run", "unknown network 'resnet1'"),
+        ("model.from_scratch=true", "a file", "a file is a file, expected a folder"),
+        ("model.from_scratch=true", "a file/run", "a file is no folder"),
+        ("model.from_scratch=true", "closed/run", "cannot write to .*closed: permission denied"),
+        ("model.from_scratch=true", "done", "done already holds a run"),
+    ],
+)
+def test_what_can_be_wrong_beside_the_data_is_said_before_a_file_is_opened(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, out: str, message: str
+) -> None:
+    (tmp_path / "a file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "closed").mkdir()
+    Run.create(tmp_path / "done", recipe())
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and real(path, mode))  # for root
+    monkeypatch.setattr(scanning, "see", lambda *_, **__: pytest.fail("a file was opened"))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FoveaError, match=message) as error:
+        training.train(photos, recipe=recipe(settings.format(tmp=tmp_path)), out=tmp_path / out)
+    assert error.value.hint
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_stop_before_the_run_is_made_says_what_is_remembered(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter([*[False] * 9, *[True] * 99])
+
+    @contextlib.contextmanager
+    def stop_on_signal(progress: object) -> Iterator[Callable[[], bool]]:
+        yield lambda: next(asked)
+
+    monkeypatch.setattr(stopping, "stop_on_signal", stop_on_signal)
+    for path in photos.rglob("*.*"):
+        os.utime(path, (1.7e9, 1.7e9))
+    with pytest.raises(Interrupted, match="reading images; 10 of 43 files are remembered") as error:
+        training.train(photos, recipe=recipe("model.from_scratch=true"), out=tmp_path / "run")
+    assert error.value.hint == "the same command goes on from there"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_not_overwritten(scratch_run: Run, photos: Path) -> None:

@@ -19,7 +19,11 @@ def evaluate(
         str | None, typer.Option(metavar="DATA", help="Other images to judge by; classes are matched by name.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="train, val or test; by default the test split, else val.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="train, val or test; by default the test split, else val. Of k-fold training also out-of-fold.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fovea.cli.findings import print_findings
 from fovea.core.run import Run
 
 # name shown → path in the evaluation's result; what a result lacks (multi-label ones have other numbers) is left out
@@ -25,6 +26,12 @@ _NUMBERS = {
     "log loss": ("log_loss",),
     "calibration error (ECE)": ("ece",),
 }
+_VALUES = {  # of classes that are numbers
+    "PRESS": ("values", "press"),
+    "predicted R²": ("values", "r2_predicted"),
+    "mean absolute error": ("values", "mae"),
+}
+_FINDINGS = 5  # the report has them all, with pictures
 _MULTILABEL_ONLY = {"F1, pooled"}  # for one label an image it equals the accuracy
 _INTERVALS = {"accuracy": "accuracy", "balanced accuracy": "balanced_accuracy", "F1, mean of classes": "macro_f1"}
 
@@ -34,7 +41,9 @@ def print_outcome(run: Run) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     print_scores(run.read("report.json", {}))
-    print(f"model: {run.model_path}")
+    print_findings([item for item in run.findings() if item.severity != "note"], named=0, most=_FINDINGS)
+    models = [str(Run(path).model_path) for path in run.fold_paths()] or [str(run.model_path)]
+    print(f"model: {models[0]}" if len(models) == 1 else f"models: {models[0]} to {models[-1]}")
     print_report_path(run.report_path)
 
 
@@ -64,6 +73,20 @@ def score_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         share = "accuracy" in name
         interval = f"{_text(ends[0], share).removesuffix(' %')} to {_text(ends[1], share)}" if ends else ""
         rows.append((name, _text(value, share), interval))
+    return rows + _fold_rows(result)
+
+
+def _fold_rows(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the rows that only k-fold training has: how far its folds differ, and what all models together reach."""
+    rows = []
+    if (spread := _at(result, ("folds_accuracy", "spread"))) is not None:
+        mean = _text(result["folds_accuracy"]["mean"], share=True)
+        rows.append(("accuracy, mean of folds", mean, f"± {_text(spread, share=True)} from fold to fold"))
+    for name, path in _VALUES.items():
+        if (value := _at(result, path)) is not None:
+            rows.append((name, _text(value, share=False), ""))
+    if (accuracy := _at(result, ("ensemble", "accuracy"))) is not None:
+        rows.append(("ensemble, test split", _text(accuracy, share=True), f"{result['ensemble']['models']} models"))
     return rows
 
 

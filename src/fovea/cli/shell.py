@@ -2,7 +2,8 @@
 
 Nothing here or at the top of a verb's file loads torch or matplotlib; a verb imports its workflow when it is called.
 
-Exit codes: 0 done, 1 some files failed, 2 an error that the user can put right, 130 interrupted.
+Exit codes: 0 done, 1 some files failed or the audit found an error, 2 an error that the user can put right,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Annotated
 import typer
 
 from fovea import __version__
+from fovea.cli.audit import audit
+from fovea.cli.augment import augment
 from fovea.cli.evaluate import evaluate
-from fovea.cli.inspect import inspect
 from fovea.cli.predict import predict
 from fovea.cli.resume import resume
 from fovea.cli.train import train
@@ -32,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (inspect, train, resume, evaluate, predict):
+for verb in (audit, augment, train, resume, evaluate, predict):
     app.command()(verb)
 
 
@@ -66,12 +68,14 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # typer turns the KeyboardInterrupt of a second Ctrl-C, or an early one, into this
+            print("stopped at once; what was written so far is whole and stays", file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else 0
     except FoveaError as error:
         if debug:
             traceback.print_exc()
         stopped = isinstance(error, Interrupted)
-        print(f"{'stopped' if stopped else 'error'}: {error.message}", file=sys.stderr)
+        print(error.message if stopped else f"error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         return INTERRUPTED if stopped else 2

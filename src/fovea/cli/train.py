@@ -32,6 +32,15 @@ def train(
     ] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Where the run folder is made.")] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K", help="Train K times, each judged on images it has not seen; loo: one image at a time."
+        ),
+    ] = None,
+    ensemble: Annotated[
+        str | None, typer.Option(metavar="HOW", help="How the models of the folds answer together: average or vote.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -59,6 +68,8 @@ def train(
         "model.weights": weights,
         "model.from_scratch": from_scratch or None,
         "train.budget_s": parse_duration_s(budget) if budget else None,
+        "train.folds": int(folds) if folds is not None and folds.isdecimal() else folds,
+        "train.ensemble": ensemble,
     }
     layers = ([read_layer(recipe)] if recipe else []) + [_layer(flags)]
     settled = build_recipe(*layers, overrides=settings or [])

@@ -26,7 +26,11 @@ def atomic_open(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
     atomic on POSIX file systems, so another process sees the old file or the new one, never a mixture.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or error
+        raise FoveaError(f"cannot make the folder {path.parent}: {why}", hint="choose another place") from error
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

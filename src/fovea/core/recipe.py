@@ -24,17 +24,33 @@ class DataRecipe:
     label_column: str | None = setting(None, "which column of a table or list file holds the label")
     classes: str | None = setting(None, "file with class names, one a line or a table with id and name")
     val_fraction: float = setting(0.2, "share of each class held out when the data brings no validation split", low=0)
+    split_by: str = setting(
+        "class",
+        "class: every class gives its share; time: the latest images are held out, folds are stretches of time",
+        choices=("class", "time"),
+    )
     resize: str | None = setting(
         None, "how an image meets the input size; crop cuts the rim off", choices=("crop", "squash", "pad")
     )
     input_size: int | None = setting(None, "input side in pixels; the weights' own size when empty", low=8)
     max_pixels: int = setting(179_000_000, "images with more pixels than this are left out", low=1)
+    audit: bool = setting(True, "look for copies, leaks and shortcuts first; no split then parts photos of one scene")
     augment: bool = setting(True, "random crops, flips and colour changes while training")
     crop_scale: float = setting(0.3, "smallest share of the area that a random crop keeps", low=0.01)
     hflip: float = setting(0.5, "probability of a horizontal flip", low=0)
     vflip: float = setting(0.0, "probability of a vertical flip", low=0)
     color_jitter: float = setting(0.3, "strength of brightness, contrast and saturation changes", low=0)
     rotate: float = setting(0.0, "largest rotation in degrees", low=0)
+    shift: float = setting(0.0, "largest shift along each axis, as a share of that side", low=0)
+    shear: float = setting(0.0, "largest lean of upright lines in degrees", low=0)
+    pca_jitter: float = setting(0.0, "strength of the shift along the colours' principal axes; AlexNet has 0.1", low=0)
+    pca_covariance: tuple[float, ...] = setting(
+        (), "covariance of red, green and blue for pca_jitter, nine numbers for values 0..1; ImageNet's when empty"
+    )
+    blur: float = setting(0.0, "largest sigma of a Gaussian blur in pixels", low=0)
+    noise: float = setting(0.0, "largest standard deviation of Gaussian noise, in units of 0..255", low=0)
+    erase: float = setting(0.0, "probability that a rectangle is painted over with noise", low=0)
+    erase_area: float = setting(0.4, "largest share of the area that such a rectangle covers", low=0.001)
     cache: bool = setting(True, "keep decoded pixels in a memory-mapped file between epochs and runs")
     workers: int | None = setting(None, "threads that decode images; the usable cores when empty", low=1)
 
@@ -59,6 +75,13 @@ class TrainRecipe:
         "auto climbs as far as the budget allows: head, then the last stages, then the whole network",
         choices=("auto", "head", "tail", "full"),
     )
+    folds: int | str | None = setting(
+        None,
+        "train once for each of so many folds, each judged on images it has not seen; loo holds out one at a time",
+        choices=("loo",),
+        low=2,
+    )
+    ensemble: str = setting("average", "how the models of the folds answer together", choices=("average", "vote"))
     views: int | None = setting(None, "augmented views of each image whose activations are cached for 'tail'", low=1)
     cut: str | None = setting(None, "name of the first module trained by 'tail'")
     epochs: int | None = setting(None, "passes over the training images; fitted to the budget when empty", low=1)
@@ -93,7 +116,12 @@ class TrainRecipe:
     class_weights: str = setting(
         "none", "weight of each class in the loss", choices=("none", "balanced", "sqrt_balanced")
     )
-    sampler: str = setting("shuffle", "how images are drawn", choices=("shuffle", "balanced"))
+    sampler: str = setting(
+        "shuffle",
+        "how images are drawn: balanced draws each class equally often; over- and undersample bring every class to the "
+        "size of the largest or the smallest",
+        choices=("shuffle", "balanced", "oversample", "undersample"),
+    )
     ema_decay: float = setting(0.99, "decay of the averaged weights; 0 is off", low=0)
     accumulate: int = setting(1, "batches whose gradients are summed into one step", low=1)
     clip_norm: float = setting(5.0, "largest norm of the gradient; 0 is off", low=0)
@@ -105,6 +133,7 @@ class TrainRecipe:
     device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda", "mps"))
     threads: int | None = setting(None, "threads for arithmetic on CPU; the usable cores when empty", low=1)
     tensorboard: bool = setting(False, "also write TensorBoard events")
+    doctor: bool = setting(True, "watch the training and say what is wrong with it; changes no result")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,12 +130,14 @@ def _convert(value: Any, hint: Any, metadata: Mapping[str, Any]) -> tuple[str, A
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None:
         return ("", None) if type(None) in kinds else ("needs a value", None)
-    (kind,) = [item for item in kinds if item is not type(None)]
+    kinds = tuple(item for item in kinds if item is not type(None))
+    kind = kinds[0] if len(kinds) == 1 else str if isinstance(value, str) else int  # a number, or one of some names
     if typing.get_origin(kind) is tuple:
         values = value if isinstance(value, (list, tuple)) else [value]
-        if not all(isinstance(item, int) and not isinstance(item, bool) for item in values):
-            return f"expected whole numbers, got {value!r}", None
-        return "", tuple(values)
+        number = typing.get_args(kind)[0]
+        if not all(isinstance(item, (int, number)) and not isinstance(item, bool) for item in values):
+            return f"expected {'whole numbers' if number is int else 'numbers'}, got {value!r}", None
+        return "", tuple(map(number, values))
     if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
         value = _parse(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -146,11 +148,12 @@ def _convert(value: Any, hint: Any, metadata: Mapping[str, Any]) -> tuple[str, A
         value = "on" if value else "off"  # YAML 1.1 reads on and off as booleans
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         return f"expected {_NAMES[kind]}, got {value!r}", None
-    if metadata["choices"] and value not in metadata["choices"]:
+    if kind is str and metadata["choices"] and value not in metadata["choices"]:
         near = nearest(str(value), metadata["choices"])
         guess = f"; did you mean {near!r}?" if near else ""
-        return f"{value!r} is not one of {', '.join(metadata['choices'])}{guess}", None
-    if metadata["low"] is not None and value < metadata["low"]:
+        number = "a whole number or " if int in kinds else ""
+        return f"{value!r} is not {number}one of {', '.join(metadata['choices'])}{guess}", None
+    if kind is not str and metadata["low"] is not None and value < metadata["low"]:
         return f"is {value}, the smallest sensible value is {metadata['low']}", None
     return "", value
 
@@ -183,10 +186,15 @@ def _contradictions(recipe: Recipe) -> list[str]:
         faults.append("model.from_scratch: is true while model.weights is given; drop one of them")
     if recipe.model.from_scratch and recipe.train.strategy in ("head", "tail"):
         faults.append(f"train.strategy: {recipe.train.strategy!r} needs trained weights, model.from_scratch is true")
-    for name in ("val_fraction", "crop_scale", "hflip", "vflip"):
+    for name in ("val_fraction", "crop_scale", "hflip", "vflip", "color_jitter", "shift", "erase", "erase_area"):
         value = getattr(recipe.data, name)
         if value > 1 or (name == "val_fraction" and value == 1):
             faults.append(f"data.{name}: is {value}, expected a share below 1")
+    for name, most in (("rotate", 180), ("shear", 80)):
+        if getattr(recipe.data, name) > most:
+            faults.append(f"data.{name}: is {getattr(recipe.data, name)}, expected at most {most} degrees")
+    if len(recipe.data.pca_covariance) not in (0, 9):
+        faults.append(f"data.pca_covariance: has {len(recipe.data.pca_covariance)} numbers, expected 9, row by row")
     for name in ("label_smoothing", "ema_decay", "warmup"):
         if getattr(recipe.train, name) >= 1:
             faults.append(f"train.{name}: is {getattr(recipe.train, name)}, expected a share below 1")

@@ -12,9 +12,19 @@ from typing import Literal
 
 from fovea.core.findings import Finding
 
-Cell = str | int | float | None
-ColumnKind = Literal["text", "count", "number", "share"]
+ColumnKind = Literal["text", "count", "number", "share", "severity"]
 Tone = Literal["plain", "good", "bad"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text of a table's cell that leads to the `Detail` of that anchor on the same page."""
+
+    text: str
+    anchor: str
+
+
+Cell = str | int | float | Link | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Column:
     Args:
         name: the heading.
         kind: "text"; "count" (a whole number); "number" (with `digits` decimals); "share" (0 to 1, shown as per cent
-            with a bar).
+            with a bar); "severity" (of a finding, sorted by how bad it is).
         digits: decimals of a "number" or of the per cent of a "share".
         help: what the column means, shown on hover.
     """
@@ -63,6 +73,9 @@ class Column:
 class Table:
     """Rows of cells, one a column; None is shown as a dash and sorts last.
 
+    Args:
+        whole: never scrolls within itself, however long it is.
+
     Raises:
         ValueError: a row is longer or shorter than the columns.
     """
@@ -71,6 +84,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     caption: str = field(default="", kw_only=True)
     sortable: bool = field(default=False, kw_only=True)
+    whole: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows, start=1):
@@ -104,11 +118,12 @@ class Picture:
     """One image of a gallery: JPEG, PNG or WebP bytes, a caption, and smaller print below it.
 
     Args:
+        image: None where the image cannot be shown; its place then holds `alt` as text.
         file: where the image came from; its end is shown, cut to one line.
         tone: a ring around the image, green for good and orange for bad.
     """
 
-    image: bytes
+    image: bytes | None
     caption: str
     detail: str = ""
     file: str = field(default="", kw_only=True)
@@ -127,10 +142,26 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class FindingList:
-    """Findings, worst first; `empty` is said when there are none."""
+class Detail:
+    """One finding at length: under a title, with blocks that show it.
 
-    findings: Sequence[Finding]
+    Args:
+        anchor: a name, unique on the page, that a `Link` may lead to.
+        more: said below the blocks, such as how many images are not shown.
+    """
+
+    finding: Finding
+    blocks: Sequence[Block] = ()
+    title: str = field(default="", kw_only=True)
+    anchor: str = field(default="", kw_only=True)
+    more: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class FindingList:
+    """Findings, worst first, bare or at length; `empty` is said when there are none."""
+
+    findings: Sequence[Finding | Detail]
     empty: str = field(default="Nothing to report.", kw_only=True)
 
 

@@ -3,6 +3,9 @@
     recipe.yaml manifest.parquet plan.json events.jsonl summary.csv findings.json
     checkpoints/ model/ report.html report.json
 
+Of k-fold training there is a folder of this kind for each fold under folds/, and oof.parquet in place of a model: what
+was said of each image by the model that had not seen it.
+
 This module knows the folder's layout and how to append to its logs; what goes into each file is decided elsewhere.
 """
 
@@ -13,6 +16,7 @@ import datetime
 import io
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,12 +44,7 @@ class Run:
     def create(cls, folder: Path | str, recipe: Recipe) -> Run:
         """Make a new run folder that holds the resolved recipe; refuses to write into another run."""
         folder = Path(folder)
-        if (folder / "recipe.yaml").exists():
-            raise RunError(
-                f"{folder} already holds a run", hint=f"fovea resume {folder}, or choose another folder with --out"
-            )
-        if folder.exists() and not folder.is_dir():
-            raise RunError(f"{folder} is a file, expected a folder", hint="choose another folder with --out")
+        cls.check_free(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except PermissionError as error:
@@ -53,6 +52,17 @@ class Run:
         run = cls(folder)
         run.save_recipe(recipe)
         return run
+
+    @staticmethod
+    def check_free(folder: Path) -> None:
+        """Raise `RunError` if a run lies at `folder`, or a file."""
+        if (folder / "recipe.yaml").exists():
+            raise RunError(
+                f"{folder} already holds a run",
+                hint=f"{Run(folder).resume_command}, or choose another folder with --out",
+            )
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is a file, expected a folder", hint="choose another folder with --out")
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
@@ -65,6 +75,11 @@ class Run:
         return cls(folder)
 
     @property
+    def resume_command(self) -> str:
+        """What goes on with the run, as a shell takes it."""
+        return f"fovea resume {shlex.quote(str(self.folder))}"
+
+    @property
     def manifest_path(self) -> Path:
         return self.folder / "manifest.parquet"
 
@@ -75,6 +90,19 @@ class Run:
     @property
     def checkpoints_path(self) -> Path:
         return self.folder / "checkpoints"
+
+    @property
+    def out_of_fold_path(self) -> Path:
+        return self.folder / "oof.parquet"
+
+    def fold_path(self, fold: int) -> Path:
+        """Return the run folder of one fold."""
+        return self.folder / "folds" / str(fold)
+
+    def fold_paths(self) -> list[Path]:
+        """Return the run folders of the folds begun so far, in order; empty unless the run is of k-fold training."""
+        begun = (path for path in (self.folder / "folds").glob("*") if path.name.isdecimal())
+        return sorted(begun, key=lambda path: int(path.name))
 
     @property
     def report_path(self) -> Path:

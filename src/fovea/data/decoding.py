@@ -54,7 +54,7 @@ _FORMATS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     *((b"P%d" % digit, PpmImagePlugin.PpmImageFile) for digit in range(1, 7)),
 )
 _ORIENTATION = 0x0112  # EXIF 2.3, table 4: the tag that says how the camera was held
-_UPRIGHT = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -100,10 +100,10 @@ def decode(
     """
     if isinstance(source, np.ndarray):
         return _array_to_rgb(source)
-    with _opened(source, max_pixels) as image:
+    with opened(source, max_pixels) as image:
         if at_least is not None and not isinstance(source, Image.Image):  # a caller's image stays as it is
             image.draft(None, (max(at_least, 1), max(at_least, 1)))
-        return _image_to_rgb(image)
+        return to_rgb(image)
 
 
 def probe(source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> Probe:
@@ -117,17 +117,17 @@ def probe(source: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> Probe:
     >>> probe(buffer.getvalue())
     Probe(width=5, height=4, mode='L', format='PNG')
     """
-    with _opened(source, max_pixels) as image:
+    with opened(source, max_pixels) as image:
         (width, height), mode = image.size, image.mode
         image.draft(None, (1, 1))
         image.load()
-        if _orientation(image) >= 5:
+        if orientation(image) >= 5:
             width, height = height, width
         return Probe(width, height, mode, image.format or "")
 
 
 @contextlib.contextmanager
-def _opened(source: Path | str | bytes | Image.Image, max_pixels: int) -> Iterator[Image.Image]:
+def opened(source: Path | str | bytes | Image.Image, max_pixels: int) -> Iterator[Image.Image]:
     """Yield the image with its header read and its size checked; turn whatever goes wrong into a DataError."""
     name = str(source) if isinstance(source, (str, Path)) else "the image"
     try:
@@ -212,22 +212,21 @@ def _plain_reason(error: Exception) -> str:
     return f"{error}".strip().rstrip(".") or type(error).__name__
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8. A damaged EXIF block costs the orientation, not the image."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # the parser raises as many kinds as the decoders
         return 1
-    return value if value in _UPRIGHT else 1
+    return value if value in UPRIGHT else 1
 
 
-def _image_to_rgb(image: Image.Image) -> np.ndarray:
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Return an opened image as uint8 RGB pixels (H, W, 3), upright."""
     image.load()
-    orientation = _orientation(image)
+    held = orientation(image)
     pixels = _mode_to_rgb(image)
-    if orientation == 1:
-        return pixels
-    return np.array(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
+    return pixels if held == 1 else np.array(Image.fromarray(pixels).transpose(UPRIGHT[held]))
 
 
 def _mode_to_rgb(image: Image.Image) -> np.ndarray:

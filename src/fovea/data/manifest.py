@@ -37,6 +37,9 @@ def schema(*, multilabel: bool) -> dict[str, Any]:
         "bytes": pl.Int64,
         "digest": pl.String,
         "excluded": pl.String,
+        "fold": pl.Int32,  # 0 to k-1 where the data is folded (`splits.with_folds`), else null
+        "together": pl.Int32,  # number of a group of look-alikes that no split may part; null stands alone
+        "taken_s": pl.Float64,  # when the image was taken, seconds; null where unknown or not asked for
     }
 
 
@@ -145,14 +148,16 @@ class Manifest:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of what the usable images are: their content, targets, splits and the class names.
+        """A digest of what the usable images are: their content, targets, splits, folds and the class names.
 
         It does not depend on where the folder lies, on file names or on the order of rows.
         """
         target = pl.col("target")
         if self.multilabel:
             target = target.list.sort().cast(pl.List(pl.String)).list.join("|")
-        parts = (pl.coalesce("digest", "path"), target.cast(pl.String).fill_null(""), pl.col("split").fill_null(""))
+        parts = [pl.coalesce("digest", "path"), target.cast(pl.String).fill_null(""), pl.col("split").fill_null("")]
+        if self.table["fold"].count():
+            parts.append(pl.col("fold").cast(pl.String).fill_null(""))
         lines = self.usable().select(line=pl.concat_str(*parts, separator=" "))
         return digest(*self.classes, "\n".join(lines["line"].sort()))
 

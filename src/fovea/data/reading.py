@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from fovea.core.errors import DataError
 from fovea.core.findings import Finding
+from fovea.core.wording import counted
 from fovea.data import decoding
 from fovea.data.classmap import ClassMap, Known, build_class_map, match_class_map, split_findings
-from fovea.data.formats.base import FORMATS, Rows
+from fovea.data.formats.actions import LEFT_OUT
+from fovea.data.formats.base import FORMATS, OUTSIDE, Rows
 from fovea.data.formats.classfile import ClassFile, read_class_file
 from fovea.data.formats.table import TABLE_SUFFIXES
 from fovea.data.formats.tree import as_text, is_text, walk
+from fovea.data.looks import Looks
 from fovea.data.manifest import Manifest, schema
 from fovea.data.scanning import Progress, scan
 
@@ -42,7 +46,32 @@ def read(
     max_pixels: int = decoding.MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Read labelled images into a manifest.
+    """Read labelled images into a manifest; see `read_with_looks` for the arguments and errors."""
+    manifest, _ = read_with_looks(
+        source,
+        label_column=label_column,
+        classes=classes,
+        known=known,
+        multilabel=multilabel,
+        max_pixels=max_pixels,
+        progress=progress,
+    )
+    return manifest
+
+
+def read_with_looks(
+    source: Path | str,
+    *,
+    label_column: str | None = None,
+    classes: Path | str | None = None,
+    known: Known | None = None,
+    multilabel: bool = False,
+    unlabelled: bool = False,
+    max_pixels: int = decoding.MAX_PIXELS,
+    ready: Callable[[], None] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Manifest, Looks]:
+    """Read labelled images into a manifest, and return the looks at the images of its table, row by row.
 
     Args:
         source: a folder, a table (CSV, TSV, Parquet) or a list file; the format is found by looking.
@@ -51,7 +80,9 @@ def read(
         known: class names and source ids (or None) of a trained model, which labels are matched to; rows with a label
             it does not know are excluded.
         multilabel: read as multi-label even when no row has several labels (for a model that is).
+        unlabelled: where no image lies in a class folder, take all as one class, for work that needs no labels.
         max_pixels: images with more pixels are excluded.
+        ready: called once the files are listed and none is open yet, to raise what would else come up minutes later.
         progress: called with (files done, files in all).
 
     Raises:
@@ -61,19 +92,23 @@ def read(
     _check_exists(source)
     class_file = read_class_file(Path(classes).expanduser()) if classes is not None else None
     rows = _read_rows(source, label_column, class_file)
+    if unlabelled and rows.table["excluded"].eq_missing(OUTSIDE).all():
+        rows = _one_class(rows)
+    if ready:
+        ready()
     multilabel = multilabel or rows.multilabel
     table = rows.table.with_row_index("row")
     table, listing_findings = _without_repeats(table)
-    table = _scanned(table, rows.root, max_pixels, progress)
-    unlabelled = pl.col("excluded").is_null() & pl.col("labels").is_null()
-    table = table.with_columns(excluded=pl.when(unlabelled).then(pl.lit("has no label")).otherwise("excluded"))
+    table, looks = _scanned(table, rows.root, max_pixels, progress)
+    bare = pl.col("excluded").is_null() & pl.col("labels").is_null()
+    table = table.with_columns(excluded=pl.when(bare).then(pl.lit("has no label")).otherwise("excluded"))
     usable = table.filter(pl.col("excluded").is_null())
     labels = usable["labels"].list.explode(keep_nulls=False, empty_as_null=False).unique().sort().to_list()
     class_map = match_class_map(rows, labels, known) if known is not None else build_class_map(rows, labels)
     table = _with_targets(table, class_map, multilabel=multilabel)
     findings = [*rows.findings, *listing_findings, *_exclusion_findings(table), *class_map.findings]
     manifest = Manifest(
-        table.sort("row").select(list(schema(multilabel=multilabel))),
+        table.sort("row").select(name for name in schema(multilabel=multilabel) if name in table.columns),
         class_map.classes,
         class_ids=class_map.class_ids,
         root=rows.root.absolute(),
@@ -83,8 +118,9 @@ def read(
     )
     if not manifest.usable().height:
         raise _nothing_usable(manifest)
-    more = _leaks(manifest.usable()) + ([] if known is not None else split_findings(manifest.counts()))
-    return manifest.with_findings(*more)
+    if known is None:
+        manifest = manifest.with_findings(*split_findings(manifest.counts()))
+    return manifest, looks
 
 
 def check_trainable(manifest: Manifest) -> None:
@@ -100,8 +136,8 @@ def check_trainable(manifest: Manifest) -> None:
     if len(present) < (1 if manifest.multilabel else 2):
         names = f" ({present[0]!r})" if present else ""
         raise DataError(
-            f"a classifier needs training images of at least 2 classes; {rows.height:,} images of {len(present)} "
-            f"were found{names}",
+            f"a classifier needs training images of at least 2 classes; found are {counted(rows.height, 'image')} of "
+            f"{counted(len(present), 'class', 'classes')}{names}",
             hint=LAYOUTS,
         )
 
@@ -129,6 +165,15 @@ def _read_rows(source: Path, label_column: str | None, class_file: ClassFile | N
     raise DataError(f"{source} is neither a table nor a list of images", hint=LAYOUTS)
 
 
+def _one_class(rows: Rows) -> Rows:
+    """Take the images outside every class folder in, as a class of their own."""
+    table = rows.table.with_columns(
+        labels=pl.Series([["unlabelled"]] * rows.table.height), excluded=pl.lit(None, pl.String)
+    )
+    others = tuple(finding for finding in rows.findings if finding.code != "no-class")
+    return replace(rows, table=table, findings=others)
+
+
 def _survey(source: Path) -> str:
     """Say which kinds of files are there instead of images."""
     if not source.is_dir():
@@ -145,20 +190,21 @@ def _layouts(source: Path) -> str:
     return f"{tables[0].name} lies there; to read it, pass {tables[0]}" if tables else LAYOUTS
 
 
-def _scanned(table: pl.DataFrame, root: Path, max_pixels: int, progress: Progress | None) -> pl.DataFrame:
-    """Open the files of the rows that are still in; the reader's own reasons stay."""
+def _scanned(table: pl.DataFrame, root: Path, max_pixels: int, progress: Progress | None) -> tuple[pl.DataFrame, Looks]:
+    """Open the files of the rows that are still in; the reader's own reasons stay. The looks are those of all rows."""
     absolute = pl.col("path").str.contains(r"^/|^\w:/")
     below_root = pl.concat_str(pl.lit(f"{root.absolute()}/".replace("//", "/")), "path")
     open_rows = table.filter(pl.col("excluded").is_null()).with_columns(
         path=pl.when(absolute).then("path").otherwise(below_root)
     )
-    found = scan(open_rows["path"].to_list(), max_pixels=max_pixels, progress=progress)
+    found, looks = scan(open_rows["path"].to_list(), max_pixels=max_pixels, progress=progress)
     found = found.with_columns(open_rows["row"]).rename({"excluded": "scan_excluded"})
-    return (
+    scanned = (
         table.join(found, on="row", how="left", maintain_order="left")
         .with_columns(excluded=pl.coalesce("excluded", "scan_excluded"))
         .drop("scan_excluded")
     )
+    return scanned, looks.spread(open_rows["row"].to_numpy(), table.height)
 
 
 def _without_repeats(table: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
@@ -239,7 +285,8 @@ def _exclusion_findings(table: pl.DataFrame) -> list[Finding]:
     out = table.filter(pl.col("excluded").is_not_null())
     unlabelled = out.filter(pl.col("excluded") == "has no label")
     unknown = out.filter(pl.col("unknown").is_not_null() & pl.col("excluded").str.starts_with("is labelled"))
-    told = pl.col("excluded").str.starts_with("is listed") | (pl.col("excluded") == "lies outside every class folder")
+    told = pl.col("excluded").str.starts_with("is listed") | (pl.col("excluded") == OUTSIDE)
+    told |= pl.col("excluded").str.starts_with(LEFT_OUT)
     rest = out.join(pl.concat([unlabelled, unknown]), on="row", how="anti", maintain_order="left").filter(~told)
     stray = rest.filter(pl.col("excluded").str.starts_with("is in split"))
     unreadable = rest.filter(~pl.col("excluded").str.starts_with("is in split"))
@@ -284,33 +331,15 @@ def _left_out(code: str, rows: pl.DataFrame, total: int, what: str, fix: str) ->
     )
 
 
-def _leaks(rows: pl.DataFrame) -> list[Finding]:
-    """The same bytes in train and in an evaluated split flatter the result."""
-    inside = rows.filter(pl.col("split") == "train").select("digest").unique()
-    leaked = rows.filter(pl.col("split").is_in(["val", "test"])).join(
-        inside, on="digest", how="semi", maintain_order="left"
-    )
-    if not leaked.height:
-        return []
-    by_split: Sequence[tuple[str, int]] = leaked["split"].value_counts(sort=True, name="count").rows()
-    listing = " and ".join(f"{count:,} images of {split}" for split, count in by_split)
-    return [
-        Finding(
-            severity="warning",
-            code="leak",
-            message=f"{listing} are also in train, byte for byte; results on them flatter the model",
-            fix="remove them from train",
-            evidence=dict(by_split),
-            files=tuple(leaked["path"].head(_NAMED_FILES)),
-        )
-    ]
-
-
 def _nothing_usable(manifest: Manifest) -> DataError:
     reasons = manifest.table["excluded"].value_counts(sort=True).head(3)
     first = manifest.table.row(0, named=True)
     listing = ", ".join(f"{count:,} × {reason}" for reason, count in reasons.iter_rows())
     message = f"none of the {manifest.table.height:,} images of {manifest.source} can be used: {listing}"
+    if manifest.table.height == 1:
+        message = f"the only image of {manifest.source} cannot be used: {first['path']} {first['excluded']}"
     if first["excluded"] == "is missing":
         return DataError(message, hint=f"paths start from {manifest.root}; the first one is {first['path']!r}")
+    if manifest.table["bytes"].count() and not manifest.table["width"].count():  # opened, and none held a picture
+        return DataError(message, hint="replace the files, or name another folder")
     return DataError(message, hint=_layouts(Path(manifest.source)))

@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from fovea.core.findings import Finding
+from fovea.core.findings import Finding, by_severity
 from fovea.core.recipe_io import dump_recipe
 from fovea.core.report import Block, Code, Column, Fact, Facts, Figure, FindingList, Prose, Section, Table
 from fovea.core.run import Run
-from fovea.data.manifest import Manifest
+from fovea.core.wording import counted, duration, listed
+from fovea.data.manifest import SPLITS, Manifest
 from fovea.evaluation import plots
 from fovea.evaluation.environment import environment
-from fovea.evaluation.wording import counted, duration, listed, whole
+from fovea.evaluation.findingdetail import BRIEF, shown
+from fovea.evaluation.thumbnails import Thumbnails
 
 EXCLUDED_NAMED = 200
+_PICTURE_BYTES = 1_500_000  # of the findings' pictures together
 
 
 def data_section(
@@ -33,34 +36,42 @@ def data_section(
         findings: of reading the data and of the run.
         unreadable: `path` and `error` of files that could no longer be read when they were to be judged.
     """
-    usable, excluded = manifest.usable(), manifest.excluded()
     left_out = [
-        *excluded.select("path", "excluded").iter_rows(),
+        *manifest.excluded().select("path", "excluded").iter_rows(),
         *((item["path"], item["error"]) for item in unreadable),
     ]
     counts = manifest.counts()
     splits = [name for name in counts.columns if name != "class"]
-    held = [f"{whole(usable.filter(usable['split'] == name).height)} {name}" for name in splits if name != "unsplit"]
-    facts = [
-        Fact("Source", manifest.source or str(manifest.root)),
-        Fact("Images", whole(usable.height), f"({', '.join(held)})" if held else ""),
-        Fact("Classes", whole(len(manifest.classes)), "an image may have several" if manifest.multilabel else ""),
-        *_sizes(manifest),
-        Fact("Left out", counted(len(left_out), "file") if left_out else "nothing"),
-        Fact("Fingerprint", manifest.fingerprint, "equal for equal images, labels and splits"),
-    ]
-    blocks: list[Block] = [Facts(facts)]
+    blocks: list[Block] = [Facts(data_facts(manifest, left_out=len(left_out)))]
     drawing = plots.class_sizes(list(counts["class"]), {name: counts[name].to_list() for name in splits})
     if drawing:
         total = [sum(row) for row in counts.select(splits).iter_rows()]
-        caption = f"Images per class: from {min(total)} to {whole(max(total))}."
+        caption = f"Images per class: from {min(total)} to {max(total):,}."
         blocks.append(Figure(drawing, caption, f"Images per class and split. {caption}"))
-    blocks.append(FindingList(findings, empty="Reading the data brought nothing to light that needs attention."))
-    blocks += _left_out(left_out)
+    thumbnails = Thumbnails(manifest, budget_bytes=_PICTURE_BYTES)
+    details = [shown(finding, thumbnails, limits=BRIEF) for finding in by_severity(list(findings))]
+    blocks.append(FindingList(details, empty="Reading the data brought nothing to light that needs attention."))
+    blocks += left_out_blocks(left_out)
     return Section("Data", blocks)
 
 
-def _left_out(files: Sequence[tuple[str, str]]) -> list[Block]:
+def data_facts(manifest: Manifest, *, left_out: int = 0) -> list[Fact]:
+    """Return what the data is, as facts; `left_out` counts the files that are not used."""
+    usable = manifest.usable()
+    counts = dict(usable["split"].drop_nulls().value_counts().iter_rows())
+    held = [f"{counts[name]:,} {name}" for name in SPLITS if name in counts]
+    return [
+        Fact("Source", manifest.source or str(manifest.root)),
+        Fact("Images", f"{usable.height:,}", f"({', '.join(held)})" if held else ""),
+        Fact("Classes", f"{len(manifest.classes):,}", "an image may have several" if manifest.multilabel else ""),
+        *_sizes(manifest),
+        Fact("Left out", counted(left_out, "file") if left_out else "nothing"),
+        Fact("Fingerprint", manifest.fingerprint, "equal for equal images, labels and splits"),
+    ]
+
+
+def left_out_blocks(files: Sequence[tuple[str, str]]) -> list[Block]:
+    """Return a table of files and why each is left out, nothing without files."""
     if not files:
         return []
     named, reasons = files[:EXCLUDED_NAMED], Counter(reason for _, reason in files)
@@ -72,11 +83,20 @@ def _left_out(files: Sequence[tuple[str, str]]) -> list[Block]:
     return [*blocks, Table([Column("File"), Column("Why it is left out")], named, caption=caption, sortable=True)]
 
 
-def training_section(run: Run) -> Section | None:
-    """Return the section on what was trained and why, or None for a run that says nothing of it."""
+def training_section(run: Run, findings: Sequence[Finding] = ()) -> Section | None:
+    """Return the section on what was trained and why, or None for a run that says nothing of it.
+
+    Args:
+        findings: what the doctor said of the training.
+    """
     plan = run.read("plan.json", {}) or {}
     rows = run.summary()
     blocks: list[Block] = []
+    if findings:
+        blocks.append(FindingList(by_severity(list(findings))))
+    elif watched := {event["rung"]: event["steps"] for event in run.events("doctor")}:
+        steps = counted(sum(watched.values()), "step")
+        blocks.append(Prose(f"The doctor watched {steps} of {listed(list(watched))} and found nothing that harms it."))
     if choices := plan.get("choices"):
         cells = [(str(choice.get("what", "")), str(choice.get("why", ""))) for choice in choices]
         blocks.append(Table([Column("Choice"), Column("Reason")], cells, caption="What fovea chose, and why"))

@@ -1,11 +1,10 @@
 """Where the model goes wrong, with the images that show it: confused pairs and confident errors.
 
-Picks images and makes thumbnails; the judgement itself is in `fovea.metrics`.
+Picks the images; the judgement itself is in `fovea.metrics`, thumbnails are made in `thumbnails`.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.core.errors import DataError
+from fovea.core import matrix
+from fovea.core.canvas import LABELLED_CLASSES
 from fovea.core.report import Block, Figure, Gallery, Picture, Prose, Section
-from fovea.data.decoding import decode
-from fovea.evaluation import plots
-from fovea.evaluation.wording import counted, listed, percent
+from fovea.core.wording import counted, listed, percent
+from fovea.evaluation.thumbnails import thumbnail
 
 Array = NDArray[Any]
 
 PAIRS = 8
 ERRORS = 24
 _WRONG_SHOWN, _RIGHT_SHOWN = 6, 3
-_THUMBNAIL_PX = 128
 
 
 @dataclass(frozen=True)
@@ -87,21 +85,6 @@ def confident_errors(probabilities: Array, targets: Array, *, limit: int = ERROR
     return [int(index) for index in order if wrong[index]][:limit]
 
 
-def thumbnail(path: Path | str, *, side_px: int = _THUMBNAIL_PX) -> bytes | None:
-    """Return a small JPEG of an image, its longer side at most `side_px`; None if it can no longer be read."""
-    from PIL import Image
-
-    try:
-        pixels = decode(path, at_least=side_px)
-    except DataError:
-        return None
-    image = Image.fromarray(pixels)
-    image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=82, optimize=True)
-    return data.getvalue()
-
-
 def mistakes_section(
     *,
     classes: Sequence[str],
@@ -142,11 +125,11 @@ def _matrix(confusion: Array, classes: Sequence[str], pairs: Sequence[Pair]) -> 
     shown, place = confusion[np.ix_(occur, occur)], {int(index): row for row, index in enumerate(occur)}
     marks = [(place[pair.truth], place[pair.predicted]) for pair in pairs]
     names = [classes[index] for index in occur.tolist()]
-    drawing = plots.confusion(shown, names, order=plots.cluster(shown), marks=marks)
+    drawing = matrix.confusion(shown, names, order=matrix.cluster(shown), marks=marks)
     text = [
         "Blue: right, orange: mistakes; the stronger, the more images (logarithmic for mistakes).",
-        "The numbers mark the pairs below." if len(occur) > plots.COUNTED_CLASSES else "",
-        "Classes that are taken for each other stand together." if len(occur) > plots.LABELLED_CLASSES else "",
+        "The numbers mark the pairs below." if len(occur) > matrix.COUNTED_CLASSES else "",
+        "Classes that are taken for each other stand together." if len(occur) > LABELLED_CLASSES else "",
         f"{len(classes) - len(occur)} classes that occur neither way are left out."
         if len(occur) < len(classes)
         else "",
@@ -167,7 +150,7 @@ def _strip(
     pictures = []
     for index in pair.wrong[:_WRONG_SHOWN]:
         if small := thumbnail(paths[index]):
-            sure = percent(probabilities[index].max(), digits=0)
+            sure = percent(probabilities[index].max())
             alt = f"{truth}, taken for {predicted}: {Path(paths[index]).name}"
             pictures.append(Picture(small, "", sure, alt=alt, tone="bad"))
     for index in pair.right[:_RIGHT_SHOWN]:
@@ -195,9 +178,9 @@ def _error(
 def _said_and_true(classes: Sequence[str], probabilities: Array, target: Array) -> tuple[str, str]:
     if np.ndim(target) == 0:
         best = int(probabilities.argmax())
-        return f"{classes[best]} {percent(probabilities[best], digits=0)}", f"labelled {classes[int(target)]}"
+        return f"{classes[best]} {percent(probabilities[best])}", f"labelled {classes[int(target)]}"
     worst = int(np.abs(probabilities - target).argmax())
     verb = "misses" if target[worst] else "says"
     labels = [name for name, given in zip(classes, target, strict=True) if given]
-    said = f"{verb} {classes[worst]} {percent(probabilities[worst], digits=0)}"
+    said = f"{verb} {classes[worst]} {percent(probabilities[worst])}"
     return said, f"labelled {listed(labels)}" if labels else "labelled with nothing"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float64]
 PathLike = TypeVar("PathLike", str, Path)
+Inputs = TypeVar("Inputs")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,67 @@ class Prediction:
         """Return the `count` likeliest classes with their probabilities; ties go to the lower id."""
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.classes[index], float(self.probabilities[index])) for index in order]
+
+
+def answered(
+    paths: Iterable[PathLike],
+    *,
+    read: Callable[[PathLike], Inputs],
+    answer: Callable[[Sequence[Inputs]], Iterable[Probabilities]],
+    batch: int,
+    threads: int,
+) -> Iterator[tuple[PathLike, Probabilities | DataError]]:
+    """Yield each path, in order, with its answer or with the reason why it could not be read.
+
+    Args:
+        paths: taken as they are needed, however many.
+        read: from a path to what a model takes; raises `DataError`. Runs ahead in threads.
+        answer: from what was read of some images to the probabilities (C,) of each.
+        batch: images to answer together.
+        threads: that read.
+    """
+    chunk: list[tuple[PathLike, Inputs | DataError]] = []
+    readable = 0
+    for path, inputs in _ahead(paths, read, ahead=2 * batch, threads=threads):
+        chunk.append((path, inputs))
+        readable += not isinstance(inputs, DataError)
+        if readable == batch or len(chunk) == 4 * batch:  # a run of bad files must not hold answers back
+            yield from _chunk_answered(chunk, answer)
+            chunk, readable = [], 0
+    yield from _chunk_answered(chunk, answer)
+
+
+def _chunk_answered(
+    chunk: list[tuple[PathLike, Inputs | DataError]], answer: Callable[[Sequence[Inputs]], Iterable[Probabilities]]
+) -> Iterator[tuple[PathLike, Probabilities | DataError]]:
+    images = [inputs for _, inputs in chunk if not isinstance(inputs, DataError)]
+    answers = iter(answer(images) if images else ())
+    for path, inputs in chunk:
+        yield path, inputs if isinstance(inputs, DataError) else next(answers)
+
+
+def _ahead(
+    paths: Iterable[PathLike], read: Callable[[PathLike], Inputs], *, ahead: int, threads: int
+) -> Iterator[tuple[PathLike, Inputs | DataError]]:
+    def read_or_reason(path: PathLike) -> Inputs | DataError:
+        try:
+            return read(path)
+        except DataError as error:
+            return error
+
+    waiting: deque[tuple[PathLike, Future[Inputs | DataError]]] = deque()
+    pending = iter(paths)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="fovea-decode")
+    try:
+        for path in itertools.islice(pending, ahead):
+            waiting.append((path, pool.submit(read_or_reason, path)))
+        while waiting:
+            path, future = waiting.popleft()
+            yield path, future.result()
+            for following in itertools.islice(pending, 1):
+                waiting.append((following, pool.submit(read_or_reason, following)))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Predictor:
@@ -121,10 +183,17 @@ class Predictor:
         Raises:
             DataError: the image cannot be read.
         """
-        pixels = self._pixels(image)[None].copy()  # what comes from Pillow may be read-only, which torch warns of
+        return Prediction(self.judge(self.read(image)), self.classes, self.threshold)
+
+    def read(self, image: Path | str | bytes | Image.Image | np.ndarray) -> Pixels:
+        """Return the pixels (S, S, 3) of an image as the network wants them; raises `DataError` where it cannot."""
+        return self.preprocess.read(image, max_pixels=self.max_pixels)
+
+    def judge(self, pixels: Pixels) -> Probabilities:
+        """Return probabilities (C,) for the preprocessed pixels of one image, uint8 (S, S, 3)."""
+        one = pixels[None].copy()  # what comes from Pillow may be read-only, which torch warns of
         with torch.inference_mode():
-            probabilities = self._forward(torch.from_numpy(pixels))
-        return Prediction(probabilities[0], self.classes, self.threshold)
+            return self._forward(torch.from_numpy(one))[0]
 
     def predict_pixels(self, pixels: Pixels) -> Probabilities:
         """Return probabilities (B, C) for preprocessed pixels, uint8 (B, S, S, 3), whatever B is."""
@@ -144,47 +213,13 @@ class Predictor:
 
         Images are decoded ahead by threads; at most three batches of pixels are in memory, however long `paths` is.
         """
-        chunk: list[tuple[PathLike, Pixels | DataError]] = []
-        readable = 0
-        for path, pixels in self._decoded(paths):
-            chunk.append((path, pixels))
-            readable += not isinstance(pixels, DataError)
-            if readable == self.batch or len(chunk) == 4 * self.batch:  # a run of bad files must not hold answers back
-                yield from self._answer(chunk)
-                chunk, readable = [], 0
-        yield from self._answer(chunk)
-
-    def _answer(
-        self, chunk: list[tuple[PathLike, Pixels | DataError]]
-    ) -> Iterator[tuple[PathLike, Probabilities | DataError]]:
-        images = [pixels for _, pixels in chunk if not isinstance(pixels, DataError)]
-        answers = iter(self.predict_pixels(np.stack(images)) if images else ())
-        for path, pixels in chunk:
-            yield path, pixels if isinstance(pixels, DataError) else next(answers)
-
-    def _decoded(self, paths: Iterable[PathLike]) -> Iterator[tuple[PathLike, Pixels | DataError]]:
-        waiting: deque[tuple[PathLike, Future[Pixels | DataError]]] = deque()
-        pending = iter(paths)
-        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fovea-decode")
-        try:
-            for path in itertools.islice(pending, 2 * self.batch):
-                waiting.append((path, pool.submit(self._read, path)))
-            while waiting:
-                path, future = waiting.popleft()
-                yield path, future.result()
-                for following in itertools.islice(pending, 1):
-                    waiting.append((following, pool.submit(self._read, following)))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _read(self, path: Path | str) -> Pixels | DataError:
-        try:
-            return self._pixels(path)
-        except DataError as error:
-            return error
-
-    def _pixels(self, image: Path | str | bytes | Image.Image | np.ndarray) -> Pixels:
-        return self.preprocess.read(image, max_pixels=self.max_pixels)
+        return answered(
+            paths,
+            read=self.read,
+            answer=lambda images: self.predict_pixels(np.stack(images)),
+            batch=self.batch,
+            threads=self.threads,
+        )
 
     def _forward(self, pixels: torch.Tensor) -> Probabilities:
         """uint8 (B, S, S, 3) -> float64 (B, C). The softmax is in float64 so that rows sum to 1 in every digit."""

@@ -15,18 +15,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fovea.core.findings import Finding
 from fovea.core.report import Block, Column, Fact, Facts, Figure, Prose, Report, Section, Table
 from fovea.core.run import Run
+from fovea.core.wording import counted, listed, number, percent, percent_range
 from fovea.data.manifest import Manifest
-from fovea.evaluation import plots
+from fovea.evaluation import outoffold, plots
 from fovea.evaluation.background import data_section, repeat_section, training_section
 from fovea.evaluation.mistakes import mistakes_section
-from fovea.evaluation.wording import counted, listed, number, percent, percent_range
 from fovea.metrics.curves import Curve, average_curves, precision_recall, roc
 
 Metrics = Mapping[str, Any]
 
-_SPLIT_NAMES = {"train": "the training split", "val": "the validation split", "test": "the test split"}
+_SPLIT_NAMES = {
+    "train": "the training split",
+    "val": "the validation split",
+    "test": "the test split",
+    outoffold.SPLIT: "the training split, each by the model of the fold that held it out",
+}
 
 
 def build_report(
@@ -44,7 +50,8 @@ def build_report(
         run: the run folder; plan.json, summary.csv, findings.json and recipe.yaml are read where they are there.
         manifest: of the judged data.
         metrics: of `summarise` or `summarise_multilabel`; optional keys `split`, `data` and `unreadable` (`path`
-            and `error` of each) say which images were judged and which could not be.
+            and `error` of each) say which images were judged and which could not be; of k-fold training also what
+            `outoffold.fold_metrics` returns.
         probabilities: (N, C).
         targets: (N,) class ids, or (N, C) zeros and ones with several labels an image.
         paths: (N,) of the judged images, to show them; empty leaves the pictures out.
@@ -57,6 +64,7 @@ def build_report(
     findings = list(manifest.findings) + [item for item in run.findings() if item not in manifest.findings]
     sections = [
         _result_section(metrics),
+        outoffold.folds_section(metrics) if "folds" in metrics else None,
         mistakes_section(
             classes=manifest.classes,
             confusion=np.asarray(metrics["confusion"]) if metrics.get("confusion") is not None else None,
@@ -66,8 +74,8 @@ def build_report(
         ),
         _classes_section(metrics),
         _curves_section(metrics, probabilities, targets, manifest.classes),
-        training_section(run),
-        data_section(manifest, findings, metrics.get("unreadable", ())),
+        training_section(run, [item for item in findings if _of_training(item)]),
+        data_section(manifest, [item for item in findings if not _of_training(item)], metrics.get("unreadable", ())),
         repeat_section(run, manifest),
     ]
     return Report(
@@ -76,6 +84,11 @@ def build_report(
         [section for section in sections if section is not None],
         footer=f"Written by fovea on {datetime.date.today():%d %B %Y}. This file needs nothing else: keep it, send it.",
     )
+
+
+def _of_training(finding: Finding) -> bool:
+    """Whether the doctor said it of a rung, and not the audit of the data."""
+    return "rung" in finding.evidence
 
 
 def _title(run: Run, manifest: Manifest) -> str:
@@ -109,31 +122,33 @@ def _tiles(metrics: Metrics) -> list[Fact]:
     def interval(name: str) -> str:
         return percent_range(intervals.get(name))
 
-    tiles = [Fact("Accuracy", percent(metrics["accuracy"]), interval("accuracy"))]
+    tiles = [Fact("Accuracy", percent(metrics["accuracy"], digits=1), interval("accuracy"))]
     if metrics.get("multilabel"):
-        tiles[0] = Fact("All labels right", percent(metrics["accuracy"]), interval("accuracy"))
-        tiles.append(Fact("Labels wrong", percent(metrics["hamming_loss"]), "Hamming loss"))
-        tiles.append(Fact("Mean average precision", percent(metrics["map"]), "over labels"))
+        tiles[0] = Fact("All labels right", percent(metrics["accuracy"], digits=1), interval("accuracy"))
+        tiles.append(Fact("Labels wrong", percent(metrics["hamming_loss"], digits=1), "Hamming loss"))
+        tiles.append(Fact("Mean average precision", percent(metrics["map"], digits=1), "over labels"))
     else:
         if metrics["n_classes"] > 5:
-            tiles.append(Fact("Among the top 5", percent(metrics.get("top5_accuracy")), "top-5 accuracy"))
+            tiles.append(Fact("Among the top 5", percent(metrics.get("top5_accuracy"), digits=1), "top-5 accuracy"))
         balanced = interval("balanced_accuracy") or "each class weighs the same"
-        tiles.append(Fact("Balanced accuracy", percent(metrics["balanced_accuracy"]), balanced))
-    tiles.append(Fact("Macro F1", percent(metrics["macro"]["f1"]), interval("macro_f1")))
+        tiles.append(Fact("Balanced accuracy", percent(metrics["balanced_accuracy"], digits=1), balanced))
+    tiles.append(Fact("Macro F1", percent(metrics["macro"]["f1"], digits=1), interval("macro_f1")))
     if "ece" in metrics:
-        tiles.append(Fact("Calibration error", percent(metrics["ece"]), "ECE, 15 bins"))
+        tiles.append(Fact("Calibration error", percent(metrics["ece"], digits=1), "ECE, 15 bins"))
     return [*tiles, Fact("Log loss", number(metrics["log_loss"]), f"Brier {number(metrics['brier'])}")]
 
 
 def _verdict(metrics: Metrics) -> str:
     right, total = round(metrics["accuracy"] * metrics["n"]), metrics["n"]
-    what = "gets every label right on" if metrics.get("multilabel") else "recognises"
-    sentences = [f"The model {what} {right} of {counted(total, 'image')}."]
+    folds = metrics.get("split") == outoffold.SPLIT
+    who, ending = ("The models of the folds", "") if folds else ("The model", "s")
+    what = f"get{ending} every label right on" if metrics.get("multilabel") else f"recognise{ending}"
+    sentences = [f"{who} {what} {right} of {counted(total, 'image')}."]
     if interval := (metrics.get("intervals") or {}).get("accuracy"):
-        sentences.append(f"On other images of the same kind, expect {percent_range(interval)} (95\u202f% interval).")
+        sentences.append(f"On other images of the same kind, expect {percent_range(interval)} (95 % interval).")
     weak = sorted((row for row in metrics["per_class"] if row["recall"] is not None), key=lambda row: row["recall"])
     if weak and weak[0]["recall"] < 1:
-        named = [f"{row['class']} ({percent(row['recall'], digits=0)})" for row in weak[:3] if row["recall"] < 1]
+        named = [f"{row['class']} ({percent(row['recall'])})" for row in weak[:3] if row["recall"] < 1]
         sentences.append(f"It finds least of {listed(named)}.")
     sentences.append(_caution(metrics))
     return " ".join(sentence for sentence in sentences if sentence)
@@ -146,6 +161,11 @@ def _caution(metrics: Metrics) -> str:
         cautions.append("These are the images it was trained on: they say nothing about new ones.")
     if metrics.get("split") == "val":
         cautions.append("Training watched these images to choose its settings, so expect slightly less on new ones.")
+    if metrics.get("split") == outoffold.SPLIT:
+        cautions.append(
+            "These are out-of-fold predictions: each image was judged by a model that had not seen it, so expect as "
+            "much on new images of the same kind, and a little more of the models together."
+        )
     supports = [row["support"] for row in metrics["per_class"] if row["support"]]
     if supports and median(supports) < 10:
         cautions.append(
@@ -205,7 +225,7 @@ def _classes_section(metrics: Metrics) -> Section:
     ]
     blocks: list[Block] = [Table(columns, cells, caption="Per class, in per cent where there is a bar", sortable=True)]
     if drawing := plots.class_recall(rows):
-        caption = "Recall of each class, worst first; the lines are 95\u202f% intervals (Wilson)."
+        caption = "Recall of each class, worst first; the lines are 95 % intervals (Wilson)."
         blocks.insert(0, Figure(drawing, caption, f"{caption} The table below has the numbers."))
     return Section("Classes", blocks)
 
@@ -223,11 +243,11 @@ def _curves_section(
             "How often it is right at each confidence. On the dashed line it would know exactly how sure to be; "
             "orange shows the gap, stronger bars hold more images."
         )
-        alt = f"Reliability diagram; expected calibration error {percent(metrics['ece'])}."
+        alt = f"Reliability diagram; expected calibration error {percent(metrics['ece'], digits=1)}."
         blocks.append(Figure(plots.reliability(bins), caption, alt, half=True))
         right = probabilities.argmax(axis=1) == targets
         caption = "How sure it was, and how often that was right."
-        alt = f"{caption} Mean confidence {percent(float(probabilities.max(axis=1).mean()))}."
+        alt = f"{caption} Mean confidence {percent(float(probabilities.max(axis=1).mean()), digits=1)}."
         blocks.append(Figure(plots.confidence(probabilities.max(axis=1), right), caption, alt, half=True))
     for kind, title in (("roc", "ROC"), ("pr", "Precision and recall")):
         named = _named_curves(kind, probabilities, targets, classes)

@@ -16,12 +16,14 @@ from lightning_fabric import Fabric
 
 from fovea.core.recipe import TrainRecipe
 from fovea.data.augment import Augment, cutmix, mixup
+from fovea.data.augment.draws import LOOKS
 from fovea.training.activations import ActivationStore
 from fovea.training.images import Images
-from fovea.training.sampling import batch_count, epoch_batches
+from fovea.training.sampling import batch_count, earlier_draws, epoch_batches, epoch_size
 from fovea.training.session import SplitData
 
 AHEAD = 2
+REPEAT = 257  # an image drawn again within an epoch shows the look of an epoch this far ahead
 Step = tuple[torch.Tensor, torch.Tensor, int]
 
 
@@ -52,13 +54,13 @@ class ActivationBatches:
         self.first_view = np.random.default_rng(seed).integers(len(views), size=len(data))
 
     def __len__(self) -> int:
-        return batch_count(len(self.data), global_batch(self.settings, self.fabric.world_size))
+        return _count(self)
 
     def epoch(self, epoch: int, *, first: int) -> Iterator[Step]:
         """Yield (activations (B, …) float32, targets, images over all devices) from batch `first` on."""
 
-        def make(number: int, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-            view_of = (self.first_view[rows] + epoch) % len(self.views)
+        def make(number: int, rows: np.ndarray, again: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+            view_of = (self.first_view[rows] + epoch + again) % len(self.views)
             inputs: Any = None
             for view in np.unique(view_of):
                 places = np.flatnonzero(view_of == view)
@@ -98,16 +100,17 @@ class PixelBatches:
         self.settings, self.classes, self.seed, self.fabric = settings, classes, seed, fabric
 
     def __len__(self) -> int:
-        return batch_count(len(self.data), global_batch(self.settings, self.fabric.world_size))
+        return _count(self)
 
     def epoch(self, epoch: int, *, first: int) -> Iterator[Step]:
         """Yield (pixels (B, 3, S, S) float32, targets, images over all devices) from batch `first` on."""
 
-        def make(number: int, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        def make(number: int, rows: np.ndarray, again: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+            look = (epoch + REPEAT * again) % LOOKS
             pixels = (
                 self.images.plain(rows)
                 if self.augment is None
-                else self.images.augmented(rows, augment=self.augment, size=self.size, seed=self.seed, look=epoch)
+                else self.images.augmented(rows, augment=self.augment, size=self.size, seed=self.seed, look=look)
             )
             return _mixed(self.images.preprocess.normalise(pixels), self.data.target_tensor(rows), self, epoch, number)
 
@@ -119,11 +122,16 @@ def global_batch(settings: TrainRecipe, devices: int) -> int:
     return settings.batch_size * (devices if settings.batch_size_is == "per_device" else 1)
 
 
+def _count(source: ActivationBatches | PixelBatches) -> int:
+    images = epoch_size(source.data.targets, source.settings.sampler)
+    return batch_count(images, global_batch(source.settings, source.fabric.world_size))
+
+
 def _steps(
     source: ActivationBatches | PixelBatches,
     epoch: int,
     first: int,
-    make: Callable[[int, np.ndarray], tuple[torch.Tensor, torch.Tensor]],
+    make: Callable[[int, np.ndarray, np.ndarray], tuple[torch.Tensor, torch.Tensor]],
 ) -> Iterator[Step]:
     """Yield the batches of an epoch from `first` on, each device its share, some being made ahead."""
     rank, world = source.fabric.global_rank, source.fabric.world_size
@@ -132,15 +140,17 @@ def _steps(
         batch_size=global_batch(source.settings, world),
         seed=source.seed,
         epoch=epoch,
-        balanced=source.settings.sampler == "balanced",
+        sampler=source.settings.sampler,
     )
+    again = earlier_draws(batches)
     pending: list[tuple[int, Future[tuple[torch.Tensor, torch.Tensor]]]] = []
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         try:
             for number in range(first, len(batches) + AHEAD):
                 if number < len(batches):
-                    share = batches[number][rank::world]
-                    pending.append((len(batches[number]), pool.submit(make, number, share)))
+                    own = slice(rank, None, world)
+                    job = pool.submit(make, number, batches[number][own], again[number][own])
+                    pending.append((len(batches[number]), job))
                 if number >= first + AHEAD or number >= len(batches):
                     if not pending:
                         break

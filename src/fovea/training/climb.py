@@ -31,6 +31,7 @@ from fovea.training.planning import (
     plan_tail,
     tail_cuts,
 )
+from fovea.training.sampling import epoch_size
 from fovea.training.session import PLAN, Session, SplitData, split_data
 from fovea.training.views import describe_view
 
@@ -79,23 +80,23 @@ def _climb_auto(
     session: Session, train: SplitData, val: SplitData, deliver: Callable[[], None], *, resume: bool
 ) -> None:
     """Spend what is left of the budget on the rung that gains most from it."""
-    rung = session.decide("rung", lambda: _next_rung(session, len(train)))
+    rung = session.decide("rung", lambda: _next_rung(session, train))
     if rung == "full":
         _rung(session, "full", lambda: _climb_network(session, train, val, resume=resume), deliver)
     elif rung == "tail":
         _rung(session, "tail", lambda: _climb_tail(session, train, val, resume=resume), deliver)
 
 
-def _next_rung(session: Session, images: int) -> str:
+def _next_rung(session: Session, train: SplitData) -> str:
     """Return "full", "tail" or "none" by what the time that is left can pay for."""
     if session.fabric.world_size > 1:
         return "full"
     if session.training_left_s() < WORTH_MEASURING_S:
         session.choose("stopping after the linear head", "the time left is too short for further training")
         return "none"
-    if session.decide("whole", lambda: _plan_whole(session, images))["epochs"] >= WHOLE_EPOCHS:
+    if session.decide("whole", lambda: _plan_whole(session, train))["epochs"] >= WHOLE_EPOCHS:
         return "full"
-    if session.decide("tail", lambda: _plan_tail(session, images)) is not None:
+    if session.decide("tail", lambda: _plan_tail(session, train)) is not None:
         return "tail"
     session.choose("stopping after the linear head", "the time left pays for no useful further training")
     return "none"
@@ -124,7 +125,7 @@ def _rung(session: Session, name: str, train: Callable[[], Scores | None], deliv
     if _best_rung(session) == name:
         deliver()
     if session.stop():
-        raise Interrupted("stopped by the user", hint=f"fovea resume {session.run.folder}")
+        raise Interrupted("stopped by the user", hint=session.run.resume_command)
 
 
 def _save_rung(session: Session, name: str) -> None:
@@ -178,7 +179,7 @@ def _load_best(session: Session) -> bool:
     return any(session.run.checkpoints_path.glob("*.safetensors"))
 
 
-def _plan_whole(session: Session, images: int) -> dict[str, int]:
+def _plan_whole(session: Session, train: SplitData) -> dict[str, int]:
     """Return {frozen, epochs}: as few frozen stages as let enough epochs fit, by measured steps."""
     settings, stages = session.settings, parameter_stages(session.working)
     frozen = settings.freeze_stages or 0
@@ -188,6 +189,7 @@ def _plan_whole(session: Session, images: int) -> dict[str, int]:
     if settings.freeze_stages is None and not session.recipe.model.from_scratch:
         tried += sorted({len(stages) * quarter // 8 for quarter in (2, 3, 4)})
     example = session.example(session.native_size, batch=settings.batch_size)
+    images = epoch_size(train.targets, settings.sampler)
     plan = {"frozen": frozen, "epochs": 0}
     for frozen in tried:
         trial = copy.deepcopy(session.working)
@@ -211,7 +213,7 @@ def _plan_whole(session: Session, images: int) -> dict[str, int]:
 def _climb_network(session: Session, train: SplitData, val: SplitData, *, resume: bool) -> Scores | None:
     """Train the whole network for the epochs that the recipe or the time left says."""
     scratch = session.recipe.model.from_scratch
-    plan = session.decide("whole", lambda: _plan_whole(session, len(train)))
+    plan = session.decide("whole", lambda: _plan_whole(session, train))
     stages = parameter_stages(session.working)
     session.preprocess = replace(session.preprocess, input_size=session.native_size)
     epochs, frozen = max(1, plan["epochs"]), plan["frozen"]
@@ -238,7 +240,7 @@ def _tail_chain(session: Session) -> Chain | None:
     return as_chain(session.working, session.example(session.native_size, batch=2))
 
 
-def _plan_tail(session: Session, images: int) -> dict[str, Any] | None:
+def _plan_tail(session: Session, train: SplitData) -> dict[str, Any] | None:
     """Measure the frozen part and the training of the rest at each cut and plan views and epochs."""
     settings = session.settings
     chain = _tail_chain(session)
@@ -259,7 +261,13 @@ def _plan_tail(session: Session, images: int) -> dict[str, Any] | None:
         prefix_s[cut] = (time.perf_counter() - began) / len(example) * STEP_OVERHEAD
         forward.close()
         suffix_s[cut] = measure_step_s(chain.suffix(cut), activations) / len(example) * STEP_OVERHEAD
-    plan = plan_tail(left_s=session.training_left_s(), images=images, prefix_s=prefix_s, suffix_s=suffix_s)
+    plan = plan_tail(
+        left_s=session.training_left_s(),
+        images=len(train),
+        drawn=epoch_size(train.targets, settings.sampler),
+        prefix_s=prefix_s,
+        suffix_s=suffix_s,
+    )
     if plan is not None or session.settings.strategy == "tail":
         plan = plan or {"cut": max(cuts), "views": 1, "epochs": 2}
         plan["views"] = settings.views or plan["views"]
@@ -269,7 +277,7 @@ def _plan_tail(session: Session, images: int) -> dict[str, Any] | None:
 
 def _climb_tail(session: Session, train: SplitData, val: SplitData, *, resume: bool) -> Scores | None:
     """Train the last stages on cached activations."""
-    plan = session.decide("tail", lambda: _plan_tail(session, len(train)))
+    plan = session.decide("tail", lambda: _plan_tail(session, train))
     chain = _tail_chain(session)
     if plan is None or chain is None:
         raise ModelError(

@@ -6,23 +6,18 @@ computed once and kept; what is compared and chosen here is told and recorded.
 
 from __future__ import annotations
 
-import copy
-import importlib.util
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from fovea.core.errors import Interrupted
-from fovea.core.files import cache_root
 from fovea.data.preprocess import Preprocess
-from fovea.models.chain import as_chain
-from fovea.models.fastforward import FastForward, fast_forward
-from fovea.models.heads import classifier_path, set_linear_head
-from fovea.training.activations import ActivationStore, extract
+from fovea.models.fastforward import FastForward
+from fovea.models.heads import set_linear_head
+from fovea.training.activations import ActivationStore
+from fovea.training.embedding import FEATURES, activation_store, features_forward, frozen_rows, steady_backend
 from fovea.training.head import LinearHead, fit_linear_head
 from fovea.training.images import readable
 from fovea.training.loop import Scores, score_logits
@@ -50,14 +45,21 @@ def train_head(session: Session, train: SplitData, val: SplitData) -> Scores | N
 
     def forward_for(view: Preprocess) -> FastForward:
         if view.input_size not in forwards:
-            example = session.example(view.input_size)
-            network = feature_network(session.working, example[:1])
-            forwards[view.input_size] = fast_forward(network, example=example, prefer=preferred_backend(session))
+            forwards[view.input_size] = features_forward(
+                session.working,
+                size=view.input_size,
+                device=session.fabric.device,
+                prefer=preferred_backend(session),
+            )
             session.decide("backend", lambda: forwards[view.input_size].name)
         return forwards[view.input_size]
 
+    def needed_for(data: SplitData, view: Preprocess) -> FastForward | None:
+        """A network takes seconds to build; where every feature is kept, as for the folds of one training, none is."""
+        return None if all_kept(session, data, preprocess=view) else forward_for(view)
+
     def judge(sample: SplitData, view: Preprocess) -> Judged:
-        forward = forward_for(view)
+        forward = needed_for(sample, view)
         started = time.monotonic()
         features, rows = frozen_features(
             session, sample, forward=forward, preprocess=view, label="comparing views", stop=session.stop
@@ -68,7 +70,7 @@ def train_head(session: Session, train: SplitData, val: SplitData) -> Scores | N
 
     try:
         session.preprocess = choose_view(session, train, judge, budget_s=head_time)
-        forward = forward_for(session.preprocess)
+        forward = needed_for(train, session.preprocess)
         features, rows = frozen_features(
             session, train, forward=forward, preprocess=session.preprocess, label="features", stop=late
         )
@@ -86,6 +88,7 @@ def train_head(session: Session, train: SplitData, val: SplitData) -> Scores | N
         )
         if not len(val):
             return None
+        forward = needed_for(val, session.preprocess)
         val_features, val_rows = frozen_features(
             session, val, forward=forward, preprocess=session.preprocess, label="validation features", stop=session.stop
         )
@@ -93,8 +96,8 @@ def train_head(session: Session, train: SplitData, val: SplitData) -> Scores | N
             return None
         return score_logits(head.logits(val_features), val.target_tensor(val_rows))
     finally:
-        for forward in forwards.values():
-            forward.close()
+        for built in forwards.values():
+            built.close()
 
 
 def preferred_backend(session: Session) -> str | None:
@@ -105,11 +108,8 @@ def preferred_backend(session: Session) -> str | None:
     """
     if chosen := session.plan["decisions"].get("backend"):
         return str(chosen)
-    if session.fabric.device.type != "cpu":
-        return None
-    if importlib.util.find_spec("openvino"):
-        return "openvino-fp32"
-    return "eager-fp32" if session.clock.budget_s is None else None
+    steady = steady_backend(session.fabric.device)
+    return steady if steady == "openvino-fp32" or session.clock.budget_s is None else None
 
 
 def choose_view(
@@ -154,36 +154,48 @@ def frozen_features(
     session: Session,
     data: SplitData,
     *,
-    forward: FastForward,
+    forward: FastForward | None,
     preprocess: Preprocess,
     label: str,
     stop: Callable[[], bool],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (features (n, F) float32, row numbers (n,) they belong to) of the frozen network on plain views.
 
-    All images have a row unless `stop` ended it early.
+    All images have a row unless `stop` ended it early. Without `forward` they must all be kept already (`all_kept`).
     """
-    store = view_store(session, unit="features", preprocess=preprocess, backend=forward.name, view="plain")
+    if forward is None:
+        store = feature_store(session, preprocess, backend=session.plan["decisions"]["backend"])
+        return store.gather(data.digests), np.arange(len(data))
     images, kept = readable(session, data, preprocess, whole=False)
-    extract(
-        store,
+    features, places = frozen_rows(
+        feature_store(session, preprocess, backend=forward.name),
         digests=images.data.digests,
         pixels=lambda rows: session.fabric.to_device(preprocess.normalise(images.plain(rows))),
         forward=forward,
-        dtype=np.float32,
         advance=lambda done, total: session.progress.advance(label, done, total),
         stop=stop,
     )
-    rows = kept[store.has(images.data.digests)]
-    features = store.gather([data.digests[row] for row in rows]) if len(rows) else np.empty((0, 0), np.float32)
-    return features, rows
+    return features, kept[places]
+
+
+def all_kept(session: Session, data: SplitData, *, preprocess: Preprocess) -> bool:
+    """Return whether the features of all these images are kept, as the backend that was decided on computes them."""
+    backend = session.plan["decisions"].get("backend")
+    if backend is None or not len(data):
+        return False
+    return not feature_store(session, preprocess, backend=backend).missing(data.digests)
+
+
+def feature_store(session: Session, preprocess: Preprocess, *, backend: str) -> ActivationStore:
+    """Return the store of the frozen network's features of plain views."""
+    return activation_store(session.loaded, unit=FEATURES, preprocess=preprocess, backend=backend, view="plain")
 
 
 def fit_head(session: Session, features: np.ndarray, data: SplitData, *, limit_s: float) -> LinearHead:
     """Fit the linear head to training features."""
     classes = len(session.manifest.classes)
     weights = None
-    kind = "balanced" if session.settings.sampler == "balanced" else session.settings.class_weights
+    kind = "balanced" if session.settings.sampler != "shuffle" else session.settings.class_weights
     if kind != "none" and data.targets.ndim == 1:
         weights = class_weights(np.bincount(data.targets, minlength=classes), kind)[data.targets]
     return fit_linear_head(
@@ -195,20 +207,3 @@ def fit_head(session: Session, features: np.ndarray, data: SplitData, *, limit_s
         seed=session.recipe.seed,
         limit_s=limit_s,
     )
-
-
-def feature_network(model: nn.Module, example: torch.Tensor) -> nn.Module:
-    """Return a module from images to the vectors (B, F) that the classifier sees."""
-    chain = as_chain(model, example)
-    if chain is not None and chain.feature_unit is not None:
-        return chain.features()
-    bare = copy.deepcopy(model)  # a network that cannot be traced, but ends with its classifier
-    parent, _, name = classifier_path(bare).rpartition(".")
-    setattr(bare.get_submodule(parent), name, nn.Identity())
-    return bare
-
-
-def view_store(session: Session, *, unit: str, preprocess: Preprocess, backend: str, view: str) -> ActivationStore:
-    """Return the store of activations after `unit` for one view of the images."""
-    identity = [session.loaded.weights_digest, session.loaded.architecture, unit, repr(preprocess), backend, view]
-    return ActivationStore(cache_root() / "activations", identity=identity)

@@ -14,8 +14,9 @@ from fovea.core.errors import DataError
 from fovea.core.findings import Finding
 from fovea.core.recipe import DataRecipe
 from fovea.data.augment import Augment
+from fovea.data.augment.draws import look_key
 from fovea.data.pixelcache import PixelCache, WholeImage
-from fovea.data.preprocess import Preprocess
+from fovea.data.preprocess import Interpolation, Preprocess
 from fovea.training.session import Session, SplitData
 
 
@@ -57,14 +58,15 @@ class Images:
         return self._plain.batch(rows, pool=self.pool)
 
     def augmented(
-        self, rows: Sequence[int] | np.ndarray, *, augment: Augment, size: int, seed: int, look: int
+        self, rows: Sequence[int] | np.ndarray, *, augment: Augment, size: int, seed: int, look: int | np.ndarray
     ) -> torch.Tensor:
         """Return a random view of these images, uint8 (B, size, size, 3).
 
-        What happens to an image depends on `seed`, on `look` (the epoch, or the number of the view) and on its own
-        content, not on its place in the batch or in the folder.
+        What happens to an image depends on `seed`, on `look` (the epoch, or the number of the view; one for all or one
+        each) and on its own content, not on its place in the batch or in the folder.
         """
-        keys = [(int(self.data.photos[row].digest[:12], 16) << 14) + look for row in rows]
+        looks = np.broadcast_to(look, len(rows)).tolist()
+        keys = [look_key(self.data.photos[row].digest, own) for row, own in zip(rows, looks, strict=True)]
         return augment.sample(self._whole.take(rows), size=size, seed=seed, keys=keys, pool=self.pool)
 
     def fill(self, *, whole: bool, progress: Callable[[int, int], None]) -> dict[int, DataError]:
@@ -120,12 +122,5 @@ def readable(session: Session, data: SplitData, preprocess: Preprocess, *, whole
 
 def augmentation(session: Session) -> Augment:
     """Return the random changes that the recipe asks for."""
-    data = session.recipe.data
-    return Augment(
-        crop_scale=data.crop_scale,
-        hflip=data.hflip,
-        vflip=data.vflip,
-        color_jitter=data.color_jitter,
-        rotate=data.rotate,
-        interpolation="bilinear" if session.preprocess.interpolation == "bilinear" else "bicubic",
-    )
+    kernel: Interpolation = "bilinear" if session.preprocess.interpolation == "bilinear" else "bicubic"
+    return Augment.from_recipe(session.recipe.data, interpolation=kernel)

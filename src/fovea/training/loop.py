@@ -170,7 +170,7 @@ def fit(
         if end == _STOPPED:
             checkpoint.save()
             _load_best(run, position, job.module, ema)
-            raise Interrupted("stopped by the user", hint=f"fovea resume {run.folder}")
+            raise Interrupted("stopped by the user", hint=run.resume_command)
         _finish_epoch(job, ema, position, run, rows, clock, progress, fabric, checkpoint, time.monotonic() - began)
         if end == _OUT_OF_TIME:
             break

@@ -46,7 +46,7 @@ def plan_epochs(*, left_s: float, images: int, image_s: float, from_scratch: boo
 
     Args:
         left_s: seconds for training; infinite without a budget.
-        images: training images.
+        images: training images drawn in an epoch.
         image_s: measured seconds per image.
         from_scratch: random weights need more epochs.
 
@@ -80,7 +80,13 @@ def tail_cuts(chain: Chain) -> list[int]:
 
 
 def plan_tail(
-    *, left_s: float, images: int, prefix_s: dict[int, float], suffix_s: dict[int, float], epochs: int = TAIL_EPOCHS
+    *,
+    left_s: float,
+    images: int,
+    drawn: int | None = None,
+    prefix_s: dict[int, float],
+    suffix_s: dict[int, float],
+    epochs: int = TAIL_EPOCHS,
 ) -> dict[str, Any] | None:
     """Choose the cut and the number of cached views, or None when too few views fit at any cut.
 
@@ -90,6 +96,7 @@ def plan_tail(
     Args:
         left_s: seconds for computing views and training.
         images: training images.
+        drawn: how many of them an epoch draws, which the sampler decides; each once when None.
         prefix_s: seconds per image of the frozen part, by cut.
         suffix_s: seconds per image of one training step of the rest, by cut.
         epochs: passes over the images.
@@ -99,8 +106,9 @@ def plan_tail(
     """
     if math.isinf(left_s):
         return {"cut": min(prefix_s), "views": MOST_VIEWS, "epochs": 2 * epochs}
+    drawn = images if drawn is None else drawn
     for cut in sorted(prefix_s):
-        views = int((left_s / images - epochs * suffix_s[cut]) / prefix_s[cut])
+        views = int((left_s - epochs * drawn * suffix_s[cut]) / (images * prefix_s[cut]))
         if views >= LEAST_VIEWS:
             return {"cut": cut, "views": min(views, MOST_VIEWS), "epochs": epochs}
     return None

@@ -18,7 +18,7 @@ from fovea.models.chain import Chain, parameter_stages
 from fovea.models.fastforward import FastForward
 from fovea.training.activations import ActivationStore, extract
 from fovea.training.batches import ActivationBatches, PixelBatches
-from fovea.training.frozen import view_store
+from fovea.training.embedding import activation_store
 from fovea.training.images import Images, augmentation, readable
 from fovea.training.loop import Job, Scores, fit, score_logits
 from fovea.training.objective import build_objective
@@ -79,7 +79,7 @@ def train_tail(
 
     def filled(images: Images, view: int, label: str) -> ActivationStore:
         name = "plain" if view == 0 else repr((augment, session.recipe.seed, view))
-        store = view_store(session, unit=unit, preprocess=preprocess, backend=forward.name, view=name)
+        store = activation_store(session.loaded, unit=unit, preprocess=preprocess, backend=forward.name, view=name)
 
         def pixels(rows: Any) -> torch.Tensor:
             if view == 0:
@@ -107,7 +107,7 @@ def train_tail(
             break
         stores.append(filled(train_images, view, f"activations, view {view + 1}/{views}"))
     if session.stop():
-        raise Interrupted("stopped by the user", hint=f"fovea resume {session.run.folder}")
+        raise Interrupted("stopped by the user", hint=session.run.resume_command)
     complete = [store for store in stores if store.has(train.digests).all()]
     if not complete:
         return None
@@ -222,15 +222,16 @@ def _fit(
         compile=session.decide("compile", lambda: pays_to_compile(session)),
     )
     session.event("rung_started", rung=rung, epochs=epochs, lr=peak, parameters=_trainable(module))
-    ended = fit(
-        job,
-        fabric=session.fabric,
-        run=session.run,
-        clock=session.clock,
-        progress=session.progress,
-        stop=session.stop,
-        resume=resume,
-    )
+    with session.watch(rung):
+        ended = fit(
+            job,
+            fabric=session.fabric,
+            run=session.run,
+            clock=session.clock,
+            progress=session.progress,
+            stop=session.stop,
+            resume=resume,
+        )
     if validate is None or session.recipe.model.from_scratch or not settings.interpolate:
         return ended.best
     return interpolate(session, module, start, validate)

@@ -7,10 +7,12 @@ a resumed run reads it back. That is why a resumed run repeats an interrupted on
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -46,6 +48,7 @@ class Session:
         stop: whether the user asked to stop.
         alone: the first device works while the others wait; nothing is exchanged.
         reserve_s: seconds that evaluation and report will need after training.
+        watch: what each rung that takes steps is trained within, by its name.
         plan: choices and decisions so far, as in plan.json.
     """
 
@@ -61,6 +64,7 @@ class Session:
     stop: Callable[[], bool]
     reserve_s: float
     alone: bool = False
+    watch: Callable[[str], AbstractContextManager[None]] = lambda rung: nullcontext()
     plan: dict[str, Any] = field(default_factory=lambda: {"choices": [], "decisions": {}, "rungs": []})
 
     @property
@@ -90,8 +94,7 @@ class Session:
 
     def example(self, size: int, *, batch: int = BATCH) -> torch.Tensor:
         """Return noise in the shape of inputs, (batch, 3, size, size) on the device, for measuring and tracing."""
-        noise = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
-        return self.fabric.to_device(noise.contiguous(memory_format=torch.channels_last))
+        return self.fabric.to_device(noise_images(size, batch=batch))
 
     def training_left_s(self) -> float:
         """Return the seconds that training may still take."""
@@ -182,9 +185,19 @@ class SplitData:
         return targets.float() if targets.ndim == 2 else targets.long()
 
 
+def noise_images(size: int, *, batch: int = BATCH) -> torch.Tensor:
+    """Return noise in the shape of inputs, (batch, 3, size, size), always the same."""
+    noise = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return noise.contiguous(memory_format=torch.channels_last)
+
+
 def split_data(manifest: Manifest, split: str) -> SplitData:
     """Gather the usable images of `split`."""
-    rows = manifest.usable(split)
+    return rows_data(manifest, manifest.usable(split))
+
+
+def rows_data(manifest: Manifest, rows: pl.DataFrame) -> SplitData:
+    """Gather the images of some usable rows."""
     columns = (manifest.paths(rows), rows["digest"], rows["width"], rows["height"])
     return SplitData(
         photos=[Photo(*values) for values in zip(*columns, strict=True)],

@@ -10,12 +10,15 @@ from fovea.core.errors import RunError
 from fovea.core.recipe import Recipe
 from fovea.core.run import Run
 from fovea.data.preprocess import Preprocess
+from fovea.evaluation.ensemble import Ensemble
 from fovea.evaluation.predicting import Predictor
 from fovea.models.bundle import Bundle, load_bundle
 
 
-def load(folder: Path | str, *, device: str = "cpu") -> Predictor:
+def load(folder: Path | str, *, device: str = "cpu") -> Predictor | Ensemble:
     """Load the model of a run; `.predict(image)` classifies one image, `.probabilities(paths)` streams many.
+
+    Of k-fold training the models of all folds answer together, as `train.ensemble` says.
 
     Args:
         folder: a run folder, or the model folder in it.
@@ -33,9 +36,13 @@ def load(folder: Path | str, *, device: str = "cpu") -> Predictor:
     if (folder / "config.json").exists():
         return predictor(load_bundle(folder), Recipe(), device=device)
     run = Run.open(folder)
-    if not run.model_path.exists():
-        raise RunError(f"{folder} holds no model yet", hint=f"fovea resume {folder}")
-    return predictor(load_bundle(run.model_path), run.recipe(), device=device)
+    recipe = run.recipe()
+    folded = recipe.train.folds is not None
+    models = [Run(path).model_path for path in run.fold_paths()] if folded else [run.model_path]
+    members = [predictor(load_bundle(path), recipe, device=device) for path in models if path.exists()]
+    if not members:
+        raise RunError(f"{folder} holds no model yet", hint=run.resume_command)
+    return Ensemble(members, how=recipe.train.ensemble) if folded else members[0]
 
 
 def predictor(bundle: Bundle, recipe: Recipe, *, device: str) -> Predictor:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import shlex
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,15 @@ from lightning_fabric import Fabric
 
 from fovea.core.cores import usable_cores
 from fovea.core.errors import Interrupted
+from fovea.core.findings import tally
 from fovea.core.progress import Progress, Silent
 from fovea.core.recipe import Recipe
 from fovea.core.run import Run
+from fovea.core.wording import counted, duration
 from fovea.data.manifest import Manifest
 from fovea.data.preprocess import Preprocess
-from fovea.data.reading import check_trainable, read
-from fovea.data.splits import with_splits
+from fovea.data.reading import check_trainable, read_with_looks
+from fovea.data.splits import fold_count, with_folds, with_splits
 from fovea.evaluation.environment import environment
 from fovea.models.bundle import save_bundle
 from fovea.models.catalogue import DEFAULT_NAME, Loaded, create
@@ -30,14 +36,44 @@ from fovea.models.folding import fold, unfold
 from fovea.training.climb import climb
 from fovea.training.loop import Clock
 from fovea.training.optimisers import OPTIMISERS
+from fovea.training.sampling import check_sampler
 from fovea.training.schedules import SCHEDULES
 from fovea.training.session import PLAN, Session
-from fovea.workflows import evaluating
-from fovea.workflows.machine import build_fabric, prepare, stop_on_signal
+from fovea.workflows import auditing, doctoring, evaluating, kfold
+from fovea.workflows.beforehand import check_folder, check_network
+from fovea.workflows.devices import build_fabric
+from fovea.workflows.machine import prepare, stop_on_signal
+from fovea.workflows.stopping import stoppable
 
 # Kept of the budget for the end: seconds for saving and the report, the rate of evaluation on a slow CPU, and a share
 # for noise.
 CLOSING_S, EVALUATED_PER_S, SLACK = 5.0, 33.0, 0.03
+FOLD_CLOSING_S = 2.0  # a fold has no report of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """A training, of one model or of one for each fold.
+
+    Args:
+        run: its folder.
+        recipe: its resolved settings.
+        manifest: the data, with its splits or folds.
+        loaded: the network to start from.
+        fabric: devices; the first process writes.
+        clock: of the whole command.
+        progress: shown to the user.
+        resume: go on from what the folder holds.
+    """
+
+    run: Run
+    recipe: Recipe
+    manifest: Manifest
+    loaded: Loaded
+    fabric: Fabric
+    clock: Clock
+    progress: Progress
+    resume: bool
 
 
 def train(
@@ -61,8 +97,9 @@ def train(
         The run: `run.folder / "model"` loads in timm, `run.report_path` is the report.
 
     Raises:
-        FoveaError: data, recipe or weights are wrong; the message says which and how to fix it.
-        Interrupted: the user stopped it; the run folder holds a usable model and can be resumed.
+        FoveaError: data, recipe, weights or `out` are wrong; the message says which and how to fix it. All but the
+            data is looked at before the first file is opened.
+        Interrupted: the user stopped it; the run folder, once it is made, holds a usable model and can be resumed.
     """
     progress = console or Silent()
     clock = Clock(started=time.monotonic() if started is None else started)
@@ -71,11 +108,14 @@ def train(
     check_names(recipe)
     prepare(recipe.train)
     fabric = build_fabric(recipe.train)
+    folder = Path(out) if out is not None else Path(fabric.broadcast(str(_new_folder(source))))
+    if fabric.is_global_zero:
+        Run.check_free(folder)
+        check_folder(folder, hint="choose another --out")
     manifest = _read(recipe, progress)
     recipe = _sized(recipe, manifest)
     loaded = _network(recipe, manifest)
     recipe = _resolved(recipe, loaded)
-    folder = Path(out) if out is not None else Path(fabric.broadcast(str(_new_folder(source))))
     if fabric.is_global_zero:
         run = Run.create(folder, recipe)
         manifest.save(run.manifest_path)
@@ -84,7 +124,18 @@ def train(
     fabric.barrier()
     run = Run.open(folder)
     clock.budget_s = recipe.train.budget_s
-    return _run(run, recipe, manifest, loaded, fabric, clock, progress, resume=False)
+    return _train(
+        _Work(
+            run=run,
+            recipe=recipe,
+            manifest=manifest,
+            loaded=loaded,
+            fabric=fabric,
+            clock=clock,
+            progress=progress,
+            resume=False,
+        )
+    )
 
 
 def resume(folder: Path | str, *, console: Progress | None = None) -> Run:
@@ -106,18 +157,28 @@ def resume(folder: Path | str, *, console: Progress | None = None) -> Run:
         manifest.save(run.manifest_path)
         run.add_findings(list(manifest.findings))
     manifest = Manifest.load(run.manifest_path)
-    loaded = _network(recipe, manifest)
     before_s = _elapsed_s(run)
     clock = Clock(budget_s=recipe.train.budget_s, before_s=before_s)
     run.event("resumed", environment=environment(), elapsed_s=before_s)
-    return _run(run, recipe, manifest, loaded, fabric, clock, progress, resume=True)
+    return _train(
+        _Work(
+            run=run,
+            recipe=recipe,
+            manifest=manifest,
+            loaded=_network(recipe, manifest),
+            fabric=fabric,
+            clock=clock,
+            progress=progress,
+            resume=True,
+        )
+    )
 
 
 def resolve(source: Path | str, recipe: Recipe) -> Recipe:
     """Return the recipe with every choice made that does not depend on measured time."""
     recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
     check_names(recipe)
-    manifest = _read(recipe, Silent())
+    manifest = _read(recipe, Silent(), audit=False)
     recipe = _sized(recipe, manifest)
     return _resolved(recipe, _network(recipe, manifest))
 
@@ -128,16 +189,42 @@ def check_names(recipe: Recipe) -> None:
     SCHEDULES[recipe.train.schedule]
 
 
-def _read(recipe: Recipe, progress: Progress) -> Manifest:
-    manifest = read(
+def _read(recipe: Recipe, progress: Progress, *, audit: bool = True) -> Manifest:
+    """Read the data, split it so that no scene is parted, and audit it in the fast form, if asked to.
+
+    Between listing the files and opening them, the network is tried.
+    """
+    with stoppable(progress) as told:
+        return _read_and_split(recipe, told, audit=audit)
+
+
+def _read_and_split(recipe: Recipe, progress: Progress, *, audit: bool) -> Manifest:
+    manifest, looks = read_with_looks(
         recipe.data.source,
         label_column=recipe.data.label_column,
         classes=recipe.data.classes,
         max_pixels=recipe.data.max_pixels,
+        ready=lambda: check_network(recipe),
         progress=lambda done, total: progress.advance("reading images", done, total),
     )
-    manifest = with_splits(manifest, val_fraction=recipe.data.val_fraction, seed=recipe.seed)
+    by, folds, seed = recipe.data.split_by, recipe.train.folds, recipe.seed
+    times = looks.column("taken_s") if by == "time" else None
+    together = copies = None
+    if audit and recipe.data.audit:
+        looks, copies = auditing.group(manifest, looks, seed=seed, progress=progress)
+        together = auditing.scenes_of(manifest, copies)
+    if folds is None:
+        fraction = recipe.data.val_fraction
+        manifest = with_splits(manifest, val_fraction=fraction, seed=seed, together=together, by=by, times=times)
+    else:
+        manifest = with_folds(manifest, folds=folds, seed=seed, together=together, by=by, times=times)
     check_trainable(manifest)
+    check_sampler(recipe.train.sampler, multilabel=manifest.multilabel)
+    if copies is not None:
+        findings = auditing.check(auditing.as_subject(manifest, looks, copies, seed=seed), progress=progress)
+        shown = f"; fovea audit {shlex.quote(str(recipe.data.source))} shows them" if findings else ""
+        progress.say(f"audit: {tally(findings) or 'nothing found'}{shown}")
+        manifest = manifest.with_findings(*findings)
     return manifest
 
 
@@ -201,37 +288,63 @@ def _bn(recipe: Recipe, loaded: Loaded) -> str:
     return "update" if recipe.model.from_scratch else "frozen"
 
 
-def _run(
-    run: Run,
-    recipe: Recipe,
-    manifest: Manifest,
-    loaded: Loaded,
-    fabric: Fabric,
-    clock: Clock,
-    progress: Progress,
-    *,
-    resume: bool,
-) -> Run:
-    """Climb, deliver, evaluate, report."""
+def _train(work: _Work) -> Run:
+    """Train and judge one model, or one for each fold."""
+    recipe, manifest = work.recipe, work.manifest
+    if recipe.train.folds is None:
+        split = next((name for name in ("test", "val") if manifest.has_split(name)), None)
+        _train_model(work, reserve_s=_reserve_s(recipe, manifest.usable(split).height if split else 0), judge=True)
+        return work.run
+
+    def train_one(run: Run, recipe: Recipe, manifest: Manifest, progress: Progress, *, judging_s: float | None) -> None:
+        clock = Clock(budget_s=recipe.train.budget_s, before_s=_elapsed_s(run))
+        loaded = _network(recipe, manifest)
+        part = dataclasses.replace(
+            work, run=run, recipe=recipe, manifest=manifest, loaded=loaded, clock=clock, progress=progress, resume=True
+        )
+        held_out = manifest.usable("test").height
+        reserve_s = _reserve_s(recipe, held_out, closing_s=FOLD_CLOSING_S, judging_s=judging_s)
+        if recipe.train.budget_s is not None and reserve_s >= recipe.train.budget_s:
+            progress.say(
+                f"judging {counted(held_out, 'image')} takes about {duration(reserve_s)}, and this fold has "
+                f"{duration(recipe.train.budget_s)}: it trains the least it can, and the budget will be exceeded"
+            )
+        _train_model(part, reserve_s=reserve_s, judge=False)
+
+    by_all_models = manifest.usable("test").height * fold_count(manifest)
+    folds = kfold.Folds(work.run, recipe, manifest, work.fabric, work.clock, _reserve_s(recipe, by_all_models))
+    kfold.train_folds(folds, train_one=train_one, progress=work.progress)
+    return work.run
+
+
+def _train_model(work: _Work, *, reserve_s: float, judge: bool) -> None:
+    """Climb, deliver and, if asked to, evaluate and report.
+
+    Args:
+        reserve_s: seconds of the budget to keep for what comes after the climb.
+        judge: whether to evaluate and report.
+    """
+    run, recipe, loaded, fabric = work.run, work.recipe, work.loaded, work.fabric
     preprocess = _preprocess(recipe, loaded)
     example = torch.zeros(1, 3, preprocess.input_size, preprocess.input_size)
     frozen_bn = recipe.train.bn == "frozen"
     working = fold(loaded.model, example=example).requires_grad_(True) if frozen_bn else loaded.model
-    with stop_on_signal(progress) as stop:
+    with stop_on_signal(work.progress) as stop:
         session = Session(
             recipe=recipe,
-            manifest=manifest,
+            manifest=work.manifest,
             run=run,
             loaded=loaded,
             working=working,
             preprocess=preprocess,
             fabric=fabric,
-            clock=clock,
-            progress=progress,
+            clock=work.clock,
+            progress=work.progress,
             stop=stop,
-            reserve_s=_reserve_s(recipe, manifest),
+            reserve_s=reserve_s,
+            watch=_watch(work),
         )
-        if resume:
+        if work.resume:
             session.plan = run.read(PLAN, session.plan)
 
         def deliver() -> None:
@@ -242,18 +355,26 @@ def _run(
             _save(session)
 
         try:
-            climb(session, deliver=deliver, resume=resume)
+            climb(session, deliver=deliver, resume=work.resume)
         except Interrupted:
-            run.event("interrupted", elapsed_s=clock.elapsed_s())
+            run.event("interrupted", elapsed_s=work.clock.elapsed_s())
             raise
     if fabric.is_global_zero:
-        evaluating.evaluate(run.folder, console=progress)
+        if judge:
+            evaluating.evaluate(run.folder, console=work.progress)
         session.plan["complete"] = True
-        session.plan["elapsed_s"] = round(clock.elapsed_s(), 2)
+        session.plan["elapsed_s"] = round(work.clock.elapsed_s(), 2)
         session.save_plan()
-        run.event("finished", elapsed_s=clock.elapsed_s())
+        run.event("finished", elapsed_s=work.clock.elapsed_s())
     fabric.barrier()
-    return run
+
+
+def _watch(work: _Work) -> Callable[[str], AbstractContextManager[None]]:
+    """Return what each rung is trained within: the doctor, on the first device, unless the recipe says no."""
+    if not (work.recipe.train.doctor and work.fabric.is_global_zero):
+        return lambda rung: nullcontext()
+    classes, progress = work.manifest.classes, work.progress
+    return lambda rung: doctoring.watched(rung, run=work.run, classes=classes, progress=progress)
 
 
 def _save(session: Session) -> None:
@@ -273,20 +394,22 @@ def _save(session: Session) -> None:
     )
 
 
-def _reserve_s(recipe: Recipe, manifest: Manifest) -> float:
-    """Return the seconds to keep for evaluation and the report."""
-    split = next((name for name in ("test", "val") if manifest.has_split(name)), None)
-    images = manifest.usable(split).height if split else 0
-    return CLOSING_S + images / EVALUATED_PER_S + SLACK * (recipe.train.budget_s or 0)
+def _reserve_s(recipe: Recipe, images: int, *, closing_s: float = CLOSING_S, judging_s: float | None = None) -> float:
+    """Return the seconds to keep for judging so many images (as measured, or else assumed), and for the report."""
+    judging_s = images / EVALUATED_PER_S if judging_s is None else judging_s
+    return closing_s + judging_s + SLACK * (recipe.train.budget_s or 0)
 
 
 def _elapsed_s(run: Run) -> float:
-    """Return the seconds that earlier sessions worked on a run, as far as they were recorded."""
-    plan = run.read(PLAN, {"rungs": []})
-    return max(
-        [float(row["seconds"]) for row in run.summary()[-1:]] + [entry["elapsed_s"] for entry in plan["rungs"]],
-        default=0.0,
-    )
+    """Return the seconds that earlier sessions worked on a run and its folds, as far as they were recorded."""
+    plan = run.read(PLAN, {})
+    recorded = [
+        *(float(row["seconds"]) for row in run.summary()[-1:]),
+        *(entry["elapsed_s"] for entry in plan.get("rungs", [])),
+        plan.get("elapsed_s", 0.0),
+    ]
+    counted_in = {str(entry["fold"]) for entry in plan.get("folds", [])}
+    return max(recorded) + sum(_elapsed_s(Run(path)) for path in run.fold_paths() if path.name not in counted_in)
 
 
 def _new_folder(source: Path | str) -> Path:

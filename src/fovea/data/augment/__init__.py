@@ -1,4 +1,4 @@
-"""Random changes to training images: crops, flips, rotation and colour on pixels; mixup and cutmix on batches."""
+"""Random changes to training images: place, colour and flaws on pixels; mixup and cutmix on batches."""
 
 from fovea.data.augment.mixing import cutmix, mixup
 from fovea.data.augment.pixels import Augment

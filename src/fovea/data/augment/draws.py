@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+LOOKS = 2**14  # how many looks at one image have a key of their own
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -25,6 +26,16 @@ def uniforms(*, seed: int, keys: Sequence[int] | np.ndarray, count: int) -> np.n
     start = _mix(_mix(np.array([seed % 2**64], np.uint64)) ^ np.asarray(keys, np.uint64))
     words = splitmix64(_mix(start), count)
     return (words >> np.uint64(11)) * 2.0**-53
+
+
+def look_key(digest: str, look: int) -> int:
+    """Return the key of one look at an image, from its content digest: neither its place nor its name matters.
+
+    Args:
+        digest: hexadecimal, 12 digits or more.
+        look: the epoch, or the number of the view; below `LOOKS`, where the keys of another image begin.
+    """
+    return int(digest[:12], 16) * LOOKS + look
 
 
 def splitmix64(states: np.ndarray, count: int) -> np.ndarray:

@@ -36,6 +36,9 @@ _SPLIT_NAMES = {
 _SPLIT_OF = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
 
 
+OUTSIDE = "lies outside every class folder"  # why a row of a folder is excluded
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """What a reader found, before a file is opened or a class numbered.

@@ -13,8 +13,9 @@ import polars as pl
 
 from fovea.core.errors import DataError
 from fovea.core.findings import Finding
+from fovea.core.wording import counted, listed
 from fovea.data.decoding import SUFFIXES
-from fovea.data.formats.base import FORMATS, ROW_SCHEMA, Rows, naming, split_of
+from fovea.data.formats.base import FORMATS, OUTSIDE, ROW_SCHEMA, Rows, naming, split_of
 from fovea.data.formats.classfile import ClassFile
 from fovea.data.formats.tree import Tree, as_text, child_folders, is_text, walk
 
@@ -103,7 +104,7 @@ def _rows(tree: Tree, prefix: str, split: str | None) -> Iterator[tuple]:
         for name in names:
             path = f"{prefix}{folder}/{name}" if folder else f"{prefix}{name}"
             labels = [folder] if folder else None
-            reason = None if folder else "lies outside every class folder"
+            reason = None if folder else OUTSIDE
             if not is_text(path):
                 path, reason = as_text(path), "has a name that is not valid UTF-8"
                 labels = [as_text(folder)] if folder else None
@@ -134,7 +135,7 @@ def _findings(tree: Tree, prefix: str) -> Iterator[Finding]:
         yield Finding(
             severity="note",
             code="empty-folder",
-            message=f"{len(tree.empty):,} folders{where} hold no image: {_some(tree.empty)}",
+            message=f"{counted(len(tree.empty), 'folder')}{where} without an image: {_some(tree.empty)}",
             fix="none needed if that is intended",
             evidence={"folders": [as_text(name) for name in tree.empty[:200]]},
         )
@@ -142,7 +143,7 @@ def _findings(tree: Tree, prefix: str) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             code="unreadable",
-            message=f"{len(tree.closed):,} folders{where} cannot be listed: {_some(tree.closed)}",
+            message=f"{counted(len(tree.closed), 'folder')}{where} cannot be listed: {_some(tree.closed)}",
             fix="check the permissions",
             evidence={"folders": [as_text(name) for name in tree.closed[:200]]},
         )
@@ -165,5 +166,4 @@ def _parents(folder: str) -> Iterator[str]:
 
 
 def _some(names: list[str]) -> str:
-    listing = ", ".join(as_text(name) for name in names[:5])
-    return listing + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return listed([as_text(name) for name in names])

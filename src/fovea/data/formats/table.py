@@ -3,6 +3,8 @@
 Columns are found by name (`path` or `image`, `label` or `class` …) or chosen; labels are names, ids, `a|b` or, in
 Parquet, lists. Paths are relative to the table's folder. Cells stay text, so that `007` keeps its zeros. Nothing but
 the table itself is opened.
+
+A table may also say which rows to leave out and why, as the audit's proposal does (see `actions`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import polars as pl
 from fovea.core.errors import DataError
 from fovea.core.findings import Finding
 from fovea.data.decoding import SUFFIXES
+from fovea.data.formats.actions import finding_on, is_proposal, own_level, reasons_to_leave_out, without_guards
 from fovea.data.formats.base import FORMATS, ROW_SCHEMA, Rows, choose_column, naming, split_of, tidy_paths
 from fovea.data.formats.classfile import ClassFile
 from fovea.data.formats.text import lines_of, read_text
@@ -57,16 +60,25 @@ def read_table(source: Path, *, label_column: str | None, class_file: ClassFile 
             hint=f"name the column one of {', '.join(_PATH_NAMES[:5])}",
         )
     label_name = _label_name(frame, source, path_name, label_column)
+    proposed = is_proposal(frame)
+    if proposed and suffix not in _PARQUET:
+        frame = without_guards(frame, label_name)
     labels, multilabel = _labels(frame[label_name])
-    table, findings = _rows(frame, source, path_name, labels)
+    reasons = reasons_to_leave_out(frame, source.name) if proposed else None
+    table, findings = _rows(frame, source, path_name, labels, reasons)
+    if proposed:
+        findings.append(finding_on(frame, frame[path_name], source.name))
     texts = table["labels"].list.explode(keep_nulls=False, empty_as_null=False)
     chosen, required = naming(class_file, source.parent)
+    level = chosen.levels[0] if chosen else None
+    if proposed and not required:
+        level = own_level(frame, labels, source.name) or level
     return Rows(
         table=table,
         root=source.parent,
         labels_are_ids=len(texts) > 0 and bool(texts.str.contains(_INTEGERS).all()),
         multilabel=multilabel,
-        level=chosen.levels[0] if chosen else None,
+        level=level,
         level_required=required,
         findings=tuple(findings),
     )
@@ -167,7 +179,9 @@ def _labels(column: pl.Series) -> tuple[pl.Series, bool]:
     return parts.list.unique(maintain_order=True).rename("labels"), True
 
 
-def _rows(frame: pl.DataFrame, source: Path, path_name: str, labels: pl.Series) -> tuple[pl.DataFrame, list[Finding]]:
+def _rows(
+    frame: pl.DataFrame, source: Path, path_name: str, labels: pl.Series, reasons: pl.Series | None
+) -> tuple[pl.DataFrame, list[Finding]]:
     if isinstance(frame[path_name].dtype, (pl.Struct, pl.Binary, pl.List, pl.Array)):
         raise DataError(
             f"the column {path_name!r} of {source.name} holds {frame[path_name].dtype}, not paths",
@@ -181,7 +195,7 @@ def _rows(frame: pl.DataFrame, source: Path, path_name: str, labels: pl.Series) 
             "labels": labels,
             "split": _nonblank(frame[split_name].cast(pl.String)) if split_name else blank,
             "group": _nonblank(frame[group_name].cast(pl.String)) if group_name else blank,
-            "excluded": blank,
+            "excluded": blank if reasons is None else reasons,
         },
         schema=ROW_SCHEMA,
     )
@@ -210,7 +224,7 @@ def _rows(frame: pl.DataFrame, source: Path, path_name: str, labels: pl.Series) 
     reason = pl.format("is in split {}, which is not train, val or test", "split")
     return (
         table.with_columns(
-            excluded=pl.when(stray).then(reason),
+            excluded=pl.coalesce("excluded", pl.when(stray).then(reason)),
             split=pl.col("split").replace_strict(known, default=None, return_dtype=pl.String),
             path=tidy_paths(table["path"], source.parent),
         ),

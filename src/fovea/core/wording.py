@@ -1,28 +1,30 @@
-"""Numbers as people read them: per cent, durations, counts with the right noun."""
+"""Numbers and names as people read them: per cent, durations, counts with the right noun, lists as in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-NARROW_SPACE = "\u202f"
 
+def percent(share: float | None, *, digits: int = 0) -> str:
+    """Return a share as per cent, or a dash; in whole per cent, what is not all never reads 100, nor what is some 0.
 
-def percent(share: float | None, *, digits: int = 1) -> str:
-    """Return a share as per cent, or a dash.
-
-    >>> percent(0.7432)
-    '74.3\\u202f%'
+    >>> percent(0.123), percent(0.999), percent(1.0), percent(0.7432, digits=1), percent(None)
+    ('12 %', '99.9 %', '100 %', '74.3 %', '–')
     """
-    return "–" if share is None else f"{100 * share:.{digits}f}{NARROW_SPACE}%"
+    if share is None:
+        return "–"
+    if digits == 0 and (0.995 <= share < 1 or 0 < share < 0.005):
+        digits = 1
+    return f"{100 * share:.{digits}f} %"
 
 
 def percent_range(ends: Sequence[float] | None) -> str:
-    """Return an interval of shares: '69.3 to 79.1 %', or nothing.
+    """Return an interval of shares, or nothing.
 
     >>> percent_range([0.5, 0.75])
-    '50.0 to 75.0\\u202f%'
+    '50.0 to 75.0 %'
     """
-    return "" if not ends else f"{100 * ends[0]:.1f} to {percent(ends[1])}"
+    return "" if not ends else f"{100 * ends[0]:.1f} to {percent(ends[1], digits=1)}"
 
 
 def number(value: float | None, *, digits: int = 3) -> str:
@@ -30,22 +32,13 @@ def number(value: float | None, *, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def whole(count: int) -> str:
-    """Return a whole number with its thousands set apart.
-
-    >>> whole(12345)
-    '12\\u202f345'
-    """
-    return f"{count:,d}".replace(",", NARROW_SPACE)
-
-
 def counted(count: int, one: str, many: str = "") -> str:
     """Return a count with its noun.
 
-    >>> counted(1, "image"), counted(2, "class", "classes")
-    ('1 image', '2 classes')
+    >>> counted(1, "image"), counted(1200, "class", "classes")
+    ('1 image', '1,200 classes')
     """
-    return f"{whole(count)} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -73,5 +66,5 @@ def listed(names: Sequence[str], *, limit: int = 5) -> str:
     """
     shown = list(names[:limit])
     if more := len(names) - len(shown):
-        return f"{', '.join(shown)} and {more} more"
+        return f"{', '.join(shown)} and {more:,} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)

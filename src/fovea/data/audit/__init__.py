@@ -1,0 +1,1 @@
+"""What is wrong with data: checks over looks, labels, splits and features, each of which speaks in findings."""

@@ -1,0 +1,1 @@
+"""Tests of the checks of the audit; `subjects` builds what they work on."""
