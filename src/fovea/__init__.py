@@ -31,11 +31,14 @@ _DOORS = {
     "read": "fovea.data.reading",
     "train": "fovea.workflows.training",
 }
+_ROOMS = ("doctor", "models")  # whose own doors are used as fovea.ROOM.NAME
 __all__ = ["__version__", "audit", "augment", "build_recipe", "evaluate", "load", "predict", "read", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load a door when it is first used (PEP 562)."""
+    """Load a door or a room when it is first used (PEP 562)."""
+    if name in _ROOMS:
+        return importlib.import_module(f"fovea.{name}")
     if name not in _DOORS:
         raise AttributeError(f"module 'fovea' has no attribute {name!r}")
     value = getattr(importlib.import_module(_DOORS[name]), name)
@@ -44,4 +47,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_DOORS})
+    return sorted({*globals(), *_DOORS, *_ROOMS})

@@ -37,6 +37,11 @@ def test_importing_fovea_loads_nothing_at_all() -> None:
     assert "torch" not in loaded and "fovea.core" not in loaded
 
 
+def test_rooms_are_there_without_being_imported_by_name() -> None:
+    result = python("import fovea; print(fovea.doctor.watch.__name__); fovea.nothing")
+    assert result.stdout == "watch\n" and "module 'fovea' has no attribute 'nothing'" in result.stderr
+
+
 def test_the_script_and_the_module_answer_alike() -> None:
     results = [
         subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=120, check=True).stdout
