@@ -147,6 +147,17 @@ def short_sighted() -> nn.Module:
     return nn.Sequential(*body, nn.Linear(32, CLASSES))
 
 
+class ByFunction(nn.Module):
+    """Drops by `torch.nn.functional.dropout`, as older code does."""
+
+    def __init__(self, p: float, *, always: bool = False) -> None:
+        super().__init__()
+        self.body, self.head, self.p, self.always = network(norm=False)[:-1], nn.Linear(64, CLASSES), p, always
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(functional.dropout(self.body(images), self.p, training=self.always or self.training))
+
+
 def shifted_answers() -> nn.Module:
     """A network for one question whose answers all lie far below 0, and stay there for a while."""
     model = nn.Sequential(*list(network(dropout=0.0))[:-1], nn.Linear(64, 1), Lowered())
@@ -222,6 +233,8 @@ FAULTS: dict[str, tuple[str, Callable[[], Training]]] = {
         lambda: Training(build=lambda: nn.Sequential(nn.BatchNorm2d(1, momentum=0.99), *network(norm=False))),
     ),
     "dropout of scores": ("dropout-misuse", lambda: Training(build=lambda: network().append(nn.Dropout(0.5)))),
+    "kept share as dropout's": ("dropout-misuse", lambda: Training(build=partial(ByFunction, 0.9))),
+    "dropout always on": ("eval-in-train-mode", lambda: Training(build=partial(ByFunction, 0.5, always=True))),
     "dropout of 0.9": ("dropout-misuse", lambda: Training(build=partial(network, dropout=0.9))),
     "a fifth of the labels wrong": ("noisy-labels", lambda: Training(labels=wrong(0.2))),
     "two fifths of the labels wrong": ("noisy-labels", lambda: Training(labels=wrong(0.4))),
@@ -335,10 +348,13 @@ HEALTHY: dict[str, Callable[[], Training]] = {
     ),
     "batches of 16": lambda: Training(batch_size=16, epochs=2),
     "zero to one": lambda: Training(data=partial(scaled, 0.25, 0.3)),
+    "dropout by function": lambda: Training(build=partial(ByFunction, 0.5)),
 }
 
 
-@pytest.mark.parametrize("name", cases(HEALTHY, fast=("plain", "adam", "no norm", "tanh", "label smoothing")))
+@pytest.mark.parametrize(
+    "name", cases(HEALTHY, fast=("plain", "adam", "no norm", "tanh", "label smoothing", "dropout by function"))
+)
 def test_a_healthy_training_gets_no_alarm(name: str) -> None:
     doctor = watched(HEALTHY[name]())
     assert doctor.record.rounds[-1].accuracy > 0.9

@@ -108,6 +108,17 @@ class Loss:
 
 
 @dataclass
+class Drop:
+    """The dropout function of `torch.nn.functional`, called from one line."""
+
+    where: Place
+    p: float
+    on: int = 0  # calls with gradients that dropped something
+    on_without_gradients: int = 0
+    off: int = 0  # calls that let everything pass
+
+
+@dataclass
 class Round:
     """One evaluation: the calls without a backward between two steps."""
 
@@ -290,6 +301,7 @@ class Record:
     steps: list[Step] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
     galleries: dict[Phase, Gallery] = field(default_factory=lambda: {"train": Gallery(), "eval": Gallery()})

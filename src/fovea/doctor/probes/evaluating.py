@@ -44,6 +44,22 @@ def eval_in_train_mode(record: Record) -> Iterator[Diagnosis]:
             confirm="two evaluations of the same weights agree to the last digit",
             evidence={"evaluations": len(rounds), "in_training_mode": len(wrong)},
         )
+        return
+    for drop in record.drops:
+        calls = drop.on_without_gradients
+        if calls >= 2 and drop.off == 0 and drop.on:
+            yield Diagnosis(
+                code="eval-in-train-mode",
+                confidence=0.85,
+                message=f"a dropout function drops {percent(drop.p)} whatever the mode: it did so in "
+                f"{counted(calls, 'call')} without gradients too, and let everything pass in none",
+                fix="give it the mode, F.dropout(x, p, training=self.training), or use nn.Dropout, and call "
+                "model.eval() before evaluation",
+                confirm="two evaluations of the same weights agree to the last digit",
+                evidence={"p": drop.p, "without_gradients": calls},
+                where=drop.where,
+            )
+            return
 
 
 @PROBES.register("augmented-validation", summary="validation images that change from time to time")

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fovea.core.wording import counted, listed
+from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.reading import label_counts, pretrained, training_loss
-from fovea.doctor.record import Layer, Loss, Network, Record
+from fovea.doctor.record import Layer, Loss, Network, Place, Record
 
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "BatchNormAct2d")
 _SMALL_BATCH = 8
 _FOR_NUMBERS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+_MUCH = 0.6  # dropout
 _PASSING = ("Dropout", "Dropout1d", "Dropout2d", "Flatten", "Identity", "AlphaDropout")
 
 
@@ -263,13 +264,16 @@ def bias_before_norm(record: Record) -> Iterator[Diagnosis]:
 @PROBES.register("dropout-misuse", summary="too much dropout, or dropout on the scores")
 def dropout_misuse(record: Record) -> Iterator[Diagnosis]:
     """Dropout of more than one half, or behind the last layer with weights."""
+    for drop in record.drops:
+        if drop.p > _MUCH and drop.on:
+            yield _much_dropout(drop.p, "the dropout function", where=drop.where)
     for network in record.networks:
         drops = [each for each in network.layers.values() if each.kind.startswith("Dropout") and each.out_shape]
         if not drops:
             continue
         last = max((layer.order for layer in network.layers.values() if layer.kind in ("Linear", "Conv2d")), default=-1)
         behind = [layer for layer in drops if layer.order > last >= 0 and layer.settings.get("p", 0) > 0]
-        much = [layer for layer in drops if layer.settings.get("p", 0) > 0.6]
+        much = [layer for layer in drops if layer.settings.get("p", 0) > _MUCH]
         if behind:
             layer = behind[0]
             share = layer.settings["p"]
@@ -285,13 +289,17 @@ def dropout_misuse(record: Record) -> Iterator[Diagnosis]:
             )
         elif much:
             layer = max(much, key=lambda each: each.settings["p"])
-            yield Diagnosis(
-                code="dropout-misuse",
-                confidence=0.6 if layer.settings["p"] < 0.8 else 0.85,
-                message=f"{layer.name} drops {100 * layer.settings['p']:.0f} % of what passes through it"
-                + (f", and {counted(len(much) - 1, 'more layer')} do likewise" if len(much) > 1 else ""),
-                fix="use 0.1 to 0.5",
-                confirm="training loss falls faster",
-                evidence={"p": layer.settings["p"], "layers": [each.name for each in much]},
-                where=layer.name,
-            )
+            others = f", and {counted(len(much) - 1, 'more layer')} do likewise" if len(much) > 1 else ""
+            yield _much_dropout(layer.settings["p"], layer.name, where=layer.name, others=others)
+
+
+def _much_dropout(p: float, what: str, *, where: str | Place, others: str = "") -> Diagnosis:
+    return Diagnosis(
+        code="dropout-misuse",
+        confidence=0.6 if p < 0.8 else 0.85,
+        message=f"{what} drops {percent(p)} of what passes through it{others}",
+        fix="use 0.1 to 0.5 (p is the share that is dropped, not the one that is kept)",
+        confirm="training loss falls faster",
+        evidence={"p": p},
+        where=where,
+    )

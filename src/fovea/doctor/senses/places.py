@@ -6,6 +6,7 @@ import os
 import sys
 import sysconfig
 from pathlib import Path
+from types import FrameType
 
 from fovea.doctor.record import Place
 
@@ -21,11 +22,26 @@ def calling_place() -> Place | None:
     for _ in range(_MOST_FRAMES):
         if frame is None:
             return None
-        file = frame.f_code.co_filename
-        if not file.startswith((_OURS, *_LIBRARIES, "<")) and not any(each in file for each in _ELSEWHERE):
-            return Place(_shown(file), frame.f_lineno)
+        if _is_users(frame.f_code.co_filename):
+            return _place(frame)
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def place_of_call(function_file: str) -> Place | None:
+    """Return the user's line that called a function of this file itself, or None where a library did."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_OURS, function_file)):
+        frame = frame.f_back
+    return None if frame is None or not _is_users(frame.f_code.co_filename) else _place(frame)
+
+
+def _is_users(file: str) -> bool:
+    return not file.startswith((_OURS, *_LIBRARIES, "<")) and not any(each in file for each in _ELSEWHERE)
+
+
+def _place(frame: FrameType) -> Place:
+    return Place(_shown(frame.f_code.co_filename), frame.f_lineno)
 
 
 def _shown(file: str) -> str:
