@@ -1,0 +1,82 @@
+"""The weights a network begins with, drawn by a rule; `pretraining` learns them from images instead.
+
+A rule changes the weights of convolutions and linear layers in place and sets their biases to 0; normalisation layers
+and the rest stay as they are. In the formulas n_in and n_out are the numbers of inputs and outputs of one unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fovea.core.registry import Registry
+
+Rule = Callable[[Tensor], object]
+
+INITIALISATION: Registry[Rule] = Registry("initialisation")
+
+WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+@INITIALISATION.register("zero", summary="0: units of a layer stay alike, so nothing is learnt behind it")
+def zero(weight: Tensor) -> None:
+    """Set weights to 0. For the last layer of a residual branch; anywhere else it stops learning.
+
+    Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 8.4 (on breaking symmetry).
+    """
+    nn.init.zeros_(weight)
+
+
+@INITIALISATION.register("random", summary="N(0, 0.01²), whatever the layer's size (Krizhevsky 2012, §5)")
+def random(weight: Tensor) -> None:
+    """Draw weights from a normal distribution of deviation 0.01; deep networks fade with it.
+
+    Source: Krizhevsky, Sutskever & Hinton 2012, section 5.
+    """
+    nn.init.normal_(weight, std=0.01)
+
+
+@INITIALISATION.register("xavier", summary="U(±√(6 / (n_in + n_out))), for tanh and sigmoid (Glorot 2010, §4.2)")
+def xavier(weight: Tensor) -> None:
+    """Draw weights of variance 2 / (n_in + n_out), which keeps variances through linear units both ways.
+
+    Source: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", §4.2.1.
+    """
+    nn.init.xavier_uniform_(weight)
+
+
+@INITIALISATION.register("kaiming", summary="N(0, 2 / n_in), for ReLU (He 2015, §2.2)")
+def kaiming(weight: Tensor) -> None:
+    """Draw weights of variance 2 / n_in, which keeps variances through ReLUs.
+
+    Source: He et al. 2015, "Delving deep into rectifiers", section 2.2.
+    """
+    nn.init.kaiming_normal_(weight, nonlinearity="relu")
+
+
+def initialise(model: nn.Module, rule: str) -> tuple[str, ...]:
+    """Give the convolutions and linear layers of a network new weights, in place, and biases of 0.
+
+    Args:
+        model: any network.
+        rule: a name of `INITIALISATION`.
+
+    Returns:
+        The names of the layers that were changed.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    >>> initialise(net, "zero"), net[0].weight.abs().sum().item()
+    (('0',), 0.0)
+    """
+    draw = INITIALISATION[rule].build
+    names = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, WEIGHTED):
+            with torch.no_grad():
+                draw(layer.weight)
+                if layer.bias is not None:
+                    layer.bias.zero_()
+            names.append(name)
+    return tuple(names)
