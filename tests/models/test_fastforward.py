@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -119,3 +122,26 @@ def test_a_closed_pass_says_so(network: nn.Module) -> None:
     forward.close()
     with pytest.raises(ValueError, match="closed"):
         forward(torch.zeros(1, 3, 32, 32))
+
+
+_SIGNAL_AFTER_TWO = """
+import os, signal, torch
+from fovea.models.catalogue import build
+from fovea.models.fastforward import fast_forward
+model, images = build("timm", "resnet10t", classes=3, model_args={}), torch.randn(2, 3, 32, 32)
+first, second = (fast_forward(model, example=images, prefer="openvino-fp32") for _ in range(2))
+print(first.name, second.name, flush=True)
+first.close()
+second.close()
+signal.signal(signal.SIGUSR1, lambda *_: print("heard", flush=True))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no stack for signals")
+def test_a_signal_is_survived_once_models_are_freed_in_the_order_they_were_made() -> None:
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
+    command = [sys.executable, "-W", "ignore", "-c", _SIGNAL_AFTER_TWO]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "openvino-fp32 openvino-fp32\nheard\n"), done.stderr

@@ -10,9 +10,12 @@ needs equal bits must feed batches of equal size.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import ctypes
 import functools
 import importlib.util
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ from torch import Tensor, nn
 from fovea.models.folding import fold
 
 _SAMPLE = 8  # images that a candidate is measured on
+_SIZE_OF_STACK_T = 24  # bytes, on 64 bits: a pointer, a size and flags, in an order that differs
 _BUDGET_S = 2.0  # no further candidate is begun after this
 _LOW_PRECISION_GAIN = 1.2  # a less exact candidate must be this much faster
 _LARGEST_ERROR = {"fp32": 2e-3, "bf16": 0.1, "fp16": 0.1}  # |difference| / |output|, Euclidean
@@ -200,6 +204,26 @@ def _convert(frozen: nn.Module, sample: Tensor) -> Any:
     return model
 
 
+@contextlib.contextmanager
+def _same_signal_stack() -> Iterator[None]:
+    """Keep the stack on which this thread handles signals.
+
+    OpenVINO gives the thread that compiles one of its own, and puts back what was before when the model is freed. Of
+    two models that are freed in the order in which they were made, the second puts back what the first has freed; the
+    next signal (Ctrl-C, a worker of a loader that ends) then kills the process.
+    """
+    if os.name != "posix":
+        yield
+        return
+    libc, stack = ctypes.CDLL(None), ctypes.create_string_buffer(_SIZE_OF_STACK_T)
+    known = libc.sigaltstack(None, stack) == 0
+    try:
+        yield
+    finally:
+        if known:
+            libc.sigaltstack(stack, None)
+
+
 def _openvino(model: Any, precision: str, threads: int) -> Run:
     """Compile with OpenVINO. Each thread works on its own share of a batch, which beats all of them on one image."""
     import openvino as ov
@@ -210,7 +234,8 @@ def _openvino(model: Any, precision: str, threads: int) -> Run:
         "NUM_STREAMS": threads,
         "ENABLE_CPU_PINNING": False,  # other programs may sit on the cores it would be pinned to
     }
-    compiled = ov.Core().compile_model(model, "CPU", settings)
+    with _same_signal_stack():
+        compiled = ov.Core().compile_model(model, "CPU", settings)
     queue = ov.AsyncInferQueue(compiled, threads)
 
     def run(batch: Tensor) -> Tensor:
