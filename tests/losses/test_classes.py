@@ -113,8 +113,9 @@ def test_misuse_is_told() -> None:
         ValueError, match=r"target runs from 0 to 255, expected 0 to 2 .* goes into ignore_index, which is -100"
     ):
         loss(torch.zeros(2, 3), torch.tensor([0, 255]))
-    with pytest.raises(ValueError, match=r"target is torch.float32, expected whole class ids"):
-        MultiHinge()(torch.zeros(2, 3), torch.zeros(2))
+    for given in (loss, MultiHinge()):
+        with pytest.raises(ValueError, match=r"target is torch.float32, expected whole class ids"):
+            given(torch.zeros(2, 3), torch.zeros(2))
     with pytest.raises(ValueError, match=r"target holds no distributions: over axis 1 a sum is off 1 by 2"):
         loss(torch.zeros(2, 3), torch.ones(2, 3))
     with pytest.raises(ValueError, match=r"weight has 2 numbers, expected one for each class of scores \(2, 3\)"):

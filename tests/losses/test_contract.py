@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,11 @@ def build(name: str, *, reduction: str = "mean") -> nn.Module:
 
 def test_every_loss_is_under_contract() -> None:
     assert set(LOSSES.names()) == set(CASES)
+
+
+def test_the_page_has_a_row_for_every_loss() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "losses.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(LOSSES.names())
 
 
 @pytest.mark.parametrize("name", NAMES)

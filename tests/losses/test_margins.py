@@ -73,8 +73,9 @@ def test_weights_and_answers_left_out() -> None:
     assert nothing == 0 and not slope.any()
 
 
-def test_bool_masks_are_answers() -> None:
-    assert Hinge()(torch.zeros(2, 2), torch.tensor([[True, False], [False, True]])) == 1
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.int64, torch.float64])
+def test_answers_come_in_many_types(kind: torch.dtype) -> None:
+    assert Hinge(reduction="sum")(torch.tensor([3.0, 3.0]), torch.tensor([True, False]).to(kind)) == 4
 
 
 def test_misuse_is_told() -> None:

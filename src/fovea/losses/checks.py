@@ -46,8 +46,9 @@ def as_answers(scores: Tensor, target: Tensor, *, ignore_index: int = IGNORE_IND
         target: the same shape; bool, whole numbers or floating-point numbers.
     """
     expect_same_shape(scores, target)
-    counts = target != ignore_index
-    answers = target.to(scores.dtype).where(counts, 0)
+    answers = target.to(scores.dtype)
+    counts = answers != ignore_index
+    answers = answers.where(counts, 0)
     if may_look(answers):
         low, high = answers.aminmax()
         if not (low >= 0 and high <= 1):

@@ -117,7 +117,7 @@ class CrossEntropy(ClassLoss):
         """Return the loss of each target and the weight of its class."""
         expect_classes(scores)
         weight = fitting_weights(self.weight, scores)
-        if target.is_floating_point():
+        if target.is_floating_point() and target.ndim == scores.ndim:
             return self._cross_entropy(scores, as_distributions(scores, target), weight), None
         ids, counts = as_class_ids(scores, target, ignore_index=self.ignore_index)
         weights = counts.to(scores.dtype) if weight is None else weight[ids] * counts

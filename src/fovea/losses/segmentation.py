@@ -88,16 +88,16 @@ class RegionLoss(Loss):
             raise ValueError(f"scores have shape {tuple(scores.shape)}, expected (B, C, H, W): a map for each class")
         if exclusive := target.ndim == scores.ndim - 1:
             ids, valid = as_class_ids(scores, target, ignore_index=self.ignore_index)
-            masks = functional.one_hot(ids, scores.shape[1]).movedim(-1, 1).to(scores.dtype) * valid.unsqueeze(1)
-            counts = valid.unsqueeze(1).expand_as(masks)
+            counts = valid.unsqueeze(1).to(scores.dtype).expand_as(scores)
+            masks = torch.zeros_like(scores).scatter(1, ids.unsqueeze(1), counts)
         elif target.shape == scores.shape and scores.ndim > 3:
-            masks, counts = as_answers(scores, target, ignore_index=self.ignore_index)
+            masks, valid = as_answers(scores, target, ignore_index=self.ignore_index)
+            counts = valid.to(scores.dtype)
         else:
             raise ValueError(
                 f"target has shape {tuple(target.shape)} beside scores {tuple(scores.shape)}; expected class ids"
                 " (B, H, W) or masks (B, C, H, W) beside scores (B, C, H, W)"
             )
-        counts = counts.to(scores.dtype)
         return Regions(self._grouped(scores), self._grouped(masks), self._grouped(counts), exclusive)
 
     def _grouped(self, maps: Tensor) -> Tensor:
