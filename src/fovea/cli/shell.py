@@ -17,7 +17,9 @@ import typer
 from fovea import __version__
 from fovea.cli.audit import audit
 from fovea.cli.augment import augment
+from fovea.cli.cost import cost
 from fovea.cli.evaluate import evaluate
+from fovea.cli.models import models
 from fovea.cli.predict import predict
 from fovea.cli.resume import resume
 from fovea.cli.train import train
@@ -34,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (audit, augment, train, resume, evaluate, predict):
+for verb in (audit, augment, train, resume, evaluate, predict, models, cost):
     app.command()(verb)
 
 

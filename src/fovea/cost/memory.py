@@ -1,0 +1,164 @@
+"""Peak memory of one forward pass and of one step of training: predicted without running either, and measured.
+
+Predicted: the same Python code runs on tensors without data, and a ledger follows the storages that its operators make
+from their first use until nobody holds them: activations saved for the backward pass, gradients and the optimiser's
+state included. What an operator needs only within itself is not seen. Measured: what PyTorch's allocator hands out.
+
+Memory is that of tensors: weights, buffers, images and all that is made from them; Python and the libraries add theirs.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._pytree import tree_leaves
+
+from fovea.cost.watching import Call, faked, watch
+
+_MEMORY_EVENT = "[memory]"
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Peak memory in bytes.
+
+    Attributes:
+        inference: of a forward pass without gradients.
+        training: of steps with AdamW, fovea's default, in float32; None where such a step is not possible (BatchNorm
+            over a single value, nothing trainable).
+    """
+
+    inference: int
+    training: int | None
+
+
+class Ledger:
+    """Observes a run and adds up the storages that are alive.
+
+    Attributes:
+        peak: the most that was alive at once, in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.live = self.peak = 0
+        self._entries: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+
+    def begins(self, images: Tensor) -> None:
+        """The input is alive from the start."""
+        self.holds([images])
+
+    def saw(self, call: Call) -> None:
+        """Enter what the operator made."""
+        self.holds(call.outputs)
+
+    def holds(self, tensors: Iterable[Tensor]) -> None:
+        """Enter the storages of tensors, each once, until they are gone."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            key, size = storage._cdata, storage.nbytes()
+            if key not in self._entries:
+                self._entries[key] = weakref.ref(storage, self._leaver(key, size))
+                self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def _leaver(self, key: int, size: int) -> Callable[[object], None]:
+        def leave(_: object) -> None:
+            del self._entries[key]
+            self.live -= size
+
+        return leave
+
+
+def predict_peak(model: nn.Module, shape: Sequence[int]) -> Peak:
+    """Return the peak memory of `model` on images (B,3,H,W), without running it; it may lie on "meta".
+
+    Raises:
+        ModelError: the network does not take such images.
+    """
+    return Peak(_predicted_inference(model, shape), _predicted_training(model, shape))
+
+
+def measure_peak(model: nn.Module, shape: Sequence[int]) -> Peak:
+    """Return the peak memory of copies of `model` on random images (B,3,H,W), as the CPU's allocator tells it."""
+    images = torch.randn(*shape).contiguous(memory_format=torch.channels_last)
+    network = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)
+    held = _bytes_of([*network.parameters(), *network.buffers(), images])
+    with _allocations() as watched, torch.no_grad():
+        network(images)
+    inference = held + _most_allocated(watched)
+    if (optimiser := _optimiser(network.train())) is None:
+        return Peak(inference, None)
+    try:
+        with _allocations() as watched:
+            for _ in range(2):  # the optimiser's state is there from the second step on
+                _differentiate(network, images, optimiser)
+                optimiser.step()
+    except ValueError:
+        return Peak(inference, None)
+    return Peak(inference, held + _most_allocated(watched))
+
+
+def _predicted_inference(model: nn.Module, shape: Sequence[int]) -> int:
+    ledger = Ledger()
+    with faked(model, shape) as (twin, images), torch.no_grad(), watch(twin.eval(), ledger):
+        ledger.holds([*twin.parameters(), *twin.buffers(), images])
+        twin(images)
+    return ledger.peak
+
+
+def _predicted_training(model: nn.Module, shape: Sequence[int]) -> int | None:
+    """The optimiser goes first, on gradients of zero: so its state is there during the one step that is followed."""
+    ledger = Ledger()
+    with faked(model, shape) as (twin, images), watch(twin.train(), ledger):
+        ledger.holds([*twin.parameters(), *twin.buffers(), images])
+        if (optimiser := _optimiser(twin)) is None:
+            return None
+        for group in optimiser.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        optimiser.step()
+        try:
+            _differentiate(twin, images, optimiser)
+        except ValueError:  # BatchNorm refuses to judge the spread of one value
+            return None
+    return ledger.peak
+
+
+def _optimiser(network: nn.Module) -> Optimizer | None:
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return AdamW(trainable) if trainable else None
+
+
+def _differentiate(network: nn.Module, images: Tensor, optimiser: Optimizer) -> None:
+    """Compute gradients of some loss: which one it is makes no difference to memory."""
+    optimiser.zero_grad(set_to_none=True)
+    outputs = [leaf for leaf in tree_leaves(network(images)) if isinstance(leaf, Tensor)]
+    torch.stack([output.square().mean() for output in outputs]).sum().backward()
+
+
+def _bytes_of(tensors: Iterable[Tensor]) -> int:
+    return sum({tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}.values())
+
+
+def _allocations() -> profile:
+    """PyTorch's profiler, kept from writing about itself to standard error."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when the first profile of the process begins
+    return profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+
+
+def _most_allocated(watched: profile) -> int:
+    """Return the highest sum of what was allocated and freed so far, in bytes."""
+    assert watched.profiler is not None and watched.profiler.kineto_results is not None
+    events = [event for event in watched.profiler.kineto_results.events() if event.name() == _MEMORY_EVENT]
+    in_order: list[Any] = sorted(events, key=lambda event: event.start_ns())  # its stub lacks nbytes
+    return max(itertools.accumulate(event.nbytes() for event in in_order), default=0)

@@ -1,0 +1,26 @@
+"""Networks for the tests of costs, built without data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+Build = Callable[..., nn.Module]
+
+
+@pytest.fixture
+def on_meta() -> Build:
+    """Return what builds a network of torchvision ("torchvision/NAME") or timm on "meta", in eval mode."""
+
+    def build(name: str, **options: object) -> nn.Module:
+        with torch.device("meta"):
+            if name.startswith("torchvision/"):
+                return torchvision.models.get_model(name.removeprefix("torchvision/"), weights=None, **options).eval()
+            return timm.create_model(name, **options).eval()
+
+    return build
