@@ -62,8 +62,8 @@ def options_of(build: Build) -> dict[str, bool]:
     """
     found: dict[str, bool] = {}
     for name, parameter in inspect.signature(build).parameters.items():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        if parameter.annotation == "Unpack[Geometry]":
             found |= {each: each in Geometry.__required_keys__ for each in Geometry.__annotations__}
-        else:
+        elif parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             found[name] = parameter.default is inspect.Parameter.empty
     return found

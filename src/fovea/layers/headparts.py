@@ -45,7 +45,7 @@ def sliding_pool(
             one; where it gives several, windows lie side by side.
     """
     pool = _whole_map_pool(node, layer)
-    if pool is None:
+    if pool is None or came[1] != gives[1]:
         return None
     height, width = gives[2:] if len(gives) == 4 else (1, 1)
     if came[2] % height or came[3] % width:

@@ -84,12 +84,15 @@ def fully_convolutional(model: nn.Module, example: Tensor) -> fx.GraphModule:
     (1, 5, 3, 5)
     """
     net = copy.deepcopy(model).eval()
-    graph = _trace(net)
+    converted = fx.GraphModule(net, _trace(net), class_name=f"Convolutional{type(model).__name__}")
     with torch.no_grad():
-        ShapeProp(fx.GraphModule(net, graph)).propagate(example)
+        ShapeProp(converted).propagate(example)
         expected = net(example)
-    _Rewriting(net, graph).rewrite()
-    converted = fx.GraphModule(net, graph, class_name=f"Convolutional{type(model).__name__}")
+    if not _Rewriting(converted).rewrite():
+        raise ModelError(
+            f"{type(model).__name__} flattens no map before its head",
+            hint="it may have a head for sequences, or be convolutional already",
+        )
     with torch.no_grad():
         given = converted(example)
     if given.shape != (*expected.shape, 1, 1) or (given.flatten(1) - expected).abs().max() > _LARGEST_ERROR * (
@@ -167,29 +170,27 @@ class _Rewriting:
     """Walks a traced network and keeps the map where it was flattened.
 
     Attributes:
-        flat: steps that gave vectors and now give maps, with the height and width that such a vector was.
+        readers: steps that read a vector which is now a map, with the height and width that the vector was.
     """
 
-    def __init__(self, net: nn.Module, graph: fx.Graph) -> None:
-        self.net, self.graph = net, graph
-        self.flat: dict[fx.Node, tuple[int, int]] = {}
+    def __init__(self, net: fx.GraphModule) -> None:
+        self.net = net
+        self.readers: dict[fx.Node, tuple[int, int]] = {}
 
-    def rewrite(self) -> None:
-        """Change the graph and the modules it calls."""
-        for node in list(self.graph.nodes):
-            source = node.all_input_nodes[0] if node.all_input_nodes else None
-            if source is None or node.op == "output":
+    def rewrite(self) -> bool:
+        """Change the steps and the modules they call; say whether there was a map to keep."""
+        for node in list(self.net.graph.nodes):
+            if node.op == "output" or not node.all_input_nodes:
                 continue
-            if source in self.flat and len(_shape(node)) == 2:
-                self._on_vector(node, source)
+            source = node.all_input_nodes[0]
+            if node in self.readers:
+                self._on_vector(node, source, self.readers[node])
             elif len(_shape(source)) == 4 and len(_shape(node)) in (2, 4):
                 self._on_map(node, source)
-        if not self.flat:
-            raise ModelError(
-                f"{type(self.net).__name__} flattens no map before its head",
-                hint="it may have a head for sequences, or be convolutional already",
-            )
-        self.graph.eliminate_dead_code()
+        self.net.graph.eliminate_dead_code()
+        self.net.delete_all_unused_submodules()
+        self.net.recompile()
+        return bool(self.readers)
 
     def _on_map(self, node: fx.Node, source: fx.Node) -> None:
         """Pooling of the whole map slides, and flattening is left out."""
@@ -198,45 +199,48 @@ class _Rewriting:
         pool = sliding_pool(node, layer, came=came, gives=gives)
         if pool is not None:
             name = str(node.target) if layer is not None else f"sliding_{node.name}"
-            _set(self.net, name, pool)
-            with self.graph.inserting_before(node):
-                slid = self.graph.call_module(name, (source,))
-            slid.meta = source.meta | {"tensor_meta": node.meta["tensor_meta"]}
-            self._replace(node, slid)
-            if len(gives) == 2:
-                self.flat[slid] = (1, 1)
+            self.net.set_submodule(name, pool)
+            with self.net.graph.inserting_before(node):
+                slid = self.net.graph.call_module(name, (source,))
+            slid.meta = dict(node.meta)
+            self._replace(node, slid, vector=(1, 1) if len(gives) == 2 else None)
         elif len(gives) == 2:
             if not is_flattening(node, layer) or math.prod(came[1:]) != gives[1]:
                 raise self._unknown(node)
-            self._replace(node, source)
-            self.flat[source] = (came[2], came[3])
+            self._replace(node, source, vector=(came[2], came[3]))
 
-    def _on_vector(self, node: fx.Node, source: fx.Node) -> None:
+    def _on_vector(self, node: fx.Node, source: fx.Node, size: tuple[int, int]) -> None:
         """Linear layers become convolutions; what treats each number alike stays."""
         layer = self._layer(node)
-        if isinstance(layer, nn.Linear):
-            _set(self.net, str(node.target), linear_as_convolution(layer, size=self.flat[source]))
-            self.flat[node] = (1, 1)
-        elif isinstance(layer, nn.BatchNorm1d) and self.flat[source] == (1, 1):
-            _set(self.net, str(node.target), _for_maps(layer))
-            self.flat[node] = (1, 1)
-        elif is_flattening(node, layer):
-            self._replace(node, source)
+        if is_flattening(node, layer) and len(_shape(node)) == 2:
+            self._replace(node, source, vector=size)
+        elif isinstance(layer, nn.Linear):
+            self.net.set_submodule(str(node.target), linear_as_convolution(layer, size=size))
+            self._note_readers(node, (1, 1))
+        elif isinstance(layer, nn.BatchNorm1d) and size == (1, 1):
+            self.net.set_submodule(str(node.target), _for_maps(layer))
+            self._note_readers(node, size)
         elif is_pointwise(node, layer):
-            self.flat[node] = self.flat[source]
+            self._note_readers(node, size)
         else:
             raise self._unknown(node)
+
+    def _note_readers(self, node: fx.Node, size: tuple[int, int]) -> None:
+        self.readers.update(dict.fromkeys(node.users, size))
+
+    def _replace(self, node: fx.Node, other: fx.Node, *, vector: tuple[int, int] | None) -> None:
+        """Let `other` stand for a step; `vector` says what map its result was flattened from, if it was."""
+        if vector is not None:
+            self._note_readers(node, vector)
+        node.replace_all_uses_with(other)
+        self.net.graph.erase_node(node)
 
     def _layer(self, node: fx.Node) -> nn.Module | None:
         return self.net.get_submodule(str(node.target)) if node.op == "call_module" else None
 
-    def _replace(self, node: fx.Node, other: fx.Node) -> None:
-        node.replace_all_uses_with(other)
-        self.graph.erase_node(node)
-
     def _unknown(self, node: fx.Node) -> ModelError:
         return ModelError(
-            f"{type(self.net).__name__} passes its features through {node.target}, which has no form on maps",
+            f"the head passes its features through {node.target}, which has no form on maps",
             hint="convert its linear layers one by one with linear_as_convolution",
         )
 
@@ -250,8 +254,3 @@ def _for_maps(norm: nn.BatchNorm1d) -> nn.BatchNorm2d:
     new = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     new.load_state_dict(norm.state_dict())
     return new.train(norm.training)
-
-
-def _set(net: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(net.get_submodule(parent), child, module)

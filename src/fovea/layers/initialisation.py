@@ -20,7 +20,7 @@ INITIALISATION: Registry[Rule] = Registry("initialisation")
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
-@INITIALISATION.register("zero", summary="0: units of a layer stay alike, so nothing is learnt behind it")
+@INITIALISATION.register("zero", summary="0: all units of a layer stay alike (Goodfellow 2016, §8.4)")
 def zero(weight: Tensor) -> None:
     """Set weights to 0. For the last layer of a residual branch; anywhere else it stops learning.
 

@@ -1,7 +1,7 @@
 """Normalisation: (x − μ) / √(σ² + ε), then γx + β; the layers differ in what μ and σ² are taken over.
 
-Every entry is built from `channels` and maps (B,C,H,W) to the same shape. Wraps torch and timm; switchable
-normalisation they do not have.
+Every entry maps (B,C,H,W) to the same shape, and all but `lrn` are built from `channels`. Wraps torch and timm;
+switchable normalisation they do not have.
 """
 
 from __future__ import annotations
@@ -21,17 +21,22 @@ NORMALISATION: Registry[Callable[..., nn.Module]] = Registry("normalisation laye
 
 
 @NORMALISATION.register("lrn", summary="a / (k + α Σ a²)^β over neighbouring channels (Krizhevsky 2012, §3.3)")
-def local_response_norm(
-    channels: int, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
-) -> nn.Module:
-    """Return local response normalisation, a / (k + α Σ a²)^β, the sum over `size` neighbouring channels.
+class LocalResponseNorm2d(nn.LocalResponseNorm):
+    """Local response normalisation, a / (k + α Σ a²)^β, the sum over `size` neighbouring channels.
 
-    α is the paper's; torch divides its own by `size`. There is nothing to learn, and no mean is subtracted.
+    Torch's, for half precision too; α is the paper's, which torch divides by `size`. There is nothing to learn, and no
+    mean is subtracted.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, "ImageNet classification with deep convolutional neural networks",
     section 3.3.
     """
-    return nn.LocalResponseNorm(size, alpha=alpha * size, beta=beta, k=k)
+
+    def __init__(self, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> None:
+        super().__init__(size, alpha=alpha * size, beta=beta, k=k)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        return super().forward(precise(x)).to(x.dtype)
 
 
 @NORMALISATION.register(

@@ -138,7 +138,7 @@ class StochasticPool2d(WindowPool2d):
         return values.gather(-1, drawn).squeeze(-1)
 
 
-@POOLING.register("power_average", summary="(Σaᵖ / N)^(1/p), p learnt; over the whole map GeM (Gulcehre 2014, §3)")
+@POOLING.register("power_average", summary="(Σaᵖ / N)^(1/p), p learnt; over the whole map GeM (Gulcehre 2014)")
 class PowerAveragePool2d(WindowPool2d):
     """The power mean (Σaᵖ / N)^(1/p) with one learnt p > 0: p = 1 is the average, p → ∞ the maximum.
 
@@ -149,7 +149,7 @@ class PowerAveragePool2d(WindowPool2d):
     Args:
         p: where learning begins.
 
-    Sources: Gulcehre et al. 2014, "Learned-norm pooling for deep feedforward and recurrent neural networks", section 3;
+    Sources: Gulcehre et al. 2014, "Learned-norm pooling for deep feedforward and recurrent neural networks";
     over the whole map Radenović et al. 2018, "Fine-tuning CNN image retrieval with no human annotation", section 3.2.
     """
 
@@ -169,7 +169,9 @@ class PowerAveragePool2d(WindowPool2d):
         return ((torch.logsumexp(powers, -1) - count.log()) / p).exp()
 
 
-@POOLING.register("detail_preserving", summary="mean weighted by α + |a − smooth|^λ, both learnt (Saeedan 2018, §3)")
+@POOLING.register(
+    "detail_preserving", summary="mean weighted by α + d^λ, d the distance from a smoothed map (Saeedan 2018, §3)"
+)
 class DetailPreservingPool2d(WindowPool2d):
     """A mean that favours what differs from its surroundings: weights α + √(d² + ε²)^λ with learnt α and λ.
 
@@ -218,7 +220,7 @@ class LocalImportancePool2d(WindowPool2d):
         channels: of the map.
         logit: another G, (B,C,H,W) -> (B,C,H,W).
 
-    Source: Gao, Wang & Wu 2019, "LIP: local importance-based pooling", sections 3.2 and 3.3.
+    Source: Gao, Wang & Wu 2019, "LIP: local importance-based pooling", section 3.
     """
 
     def __init__(self, channels: int, *, logit: nn.Module | None = None, **geometry: Unpack[Geometry]) -> None:

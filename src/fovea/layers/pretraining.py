@@ -163,6 +163,7 @@ def _inputs(model: nn.Module, layer: nn.Module, batches: Sequence[Tensor]) -> It
             with torch.no_grad():
                 model(images)
         except _ReachedError:
-            yield given.pop()
+            pass
         finally:
             handle.remove()
+        yield given.pop()

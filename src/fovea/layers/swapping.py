@@ -104,7 +104,7 @@ def swap(
     channels = _channels(model, [place for place in places if "channels" in _unmet(builds[place.kind], place)], example)
     replacements = _replacements(model, places, asked, builds, channels)
     for place in places:
-        _put(model, place.name, replacements[place.layer])
+        model.set_submodule(place.name, replacements[place.layer])
     swapped = Swapped(
         names={kind: tuple(place.name for place in places if place.kind == kind) for kind in asked},
         wanted={kind: choice if isinstance(choice, str) else _called(choice) for kind, choice in asked.items()},
@@ -230,8 +230,3 @@ def _with_rest(place: Place, new: nn.Module) -> nn.Module:
     rest = {name: getattr(place.layer, name, None) for name in ("drop", "act")} if place.kind == "norm" else {}
     kept = {name: step for name, step in rest.items() if step is not None and not isinstance(step, nn.Identity)}
     return nn.Sequential(OrderedDict(norm=new, **kept)) if kept else new
-
-
-def _put(model: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Required, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,13 @@ from torch.nn import functional as F
 Size = int | tuple[int, int]
 
 
-class Geometry(TypedDict, total=False):
-    """What every pooling layer is told about its windows; the names are those of `nn.MaxPool2d`."""
+class _Kernel(TypedDict):
+    kernel_size: Size | None
 
-    kernel_size: Required[Size | None]
+
+class Geometry(_Kernel, total=False):
+    """What every pooling layer is told about its windows, under the names of `nn.MaxPool2d`; the kernel is a must."""
+
     stride: Size | None
     padding: Size
     dilation: Size
