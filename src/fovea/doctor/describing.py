@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,16 @@ from fovea.doctor.tensors import equal_rows, is_leaf
 _SETTINGS = ("p", "momentum", "eps", "in_features", "out_features", "in_channels", "out_channels", "groups",
              "kernel_size", "stride", "dilation", "padding", "num_features", "negative_slope", "affine")  # fmt: skip
 _MOST_LABEL_CLASSES = 100_000
+_ABOVE_ZERO = 1e-4  # what rounding leaves of the logarithm of 1
 _UNEVEN = 2.5  # times the variation of rows drawn alike; ImageNet's weights have 4 to 15
 
 
 def network(module: nn.Module, known: Container[int] = ()) -> Network:
     """Describe a network and its parameters, as they are now; parameters whose ids are known belong to another one."""
     whole = getattr(module, "_orig_mod", module)  # what a compiled wrapper holds
-    kinds = dict(whole.named_modules())
+    kinds = dict(named_modules(whole))
     parameters = {}
-    for name, parameter in whole.named_parameters():
+    for name, parameter in named_parameters(whole):
         if id(parameter) in known:
             continue
         owner = name.rpartition(".")[0]
@@ -55,6 +56,51 @@ def network(module: nn.Module, known: Container[int] = ()) -> Network:
         compiled=bool(compiled_parts(module)),
         pretrained_hint=_looks_trained(parameters, kinds),
     )
+
+
+def named_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield a network's modules by name, those too that it holds in plain lists or dicts, where PyTorch misses them."""
+    known: set[int] = set()
+    waiting = [("", module)]
+    while waiting:
+        prefix, each = waiting.pop(0)
+        for name, inner in each.named_modules(prefix=prefix):
+            if id(inner) not in known:
+                known.add(id(inner))
+                yield name, inner
+                waiting += [(f"{name}.{place}".lstrip("."), held) for place, held in _held(inner)]
+
+
+def _held(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules within the plain lists, tuples and dicts among a module's attributes."""
+    for name, value in vars(module).items():
+        if name.startswith("_"):  # PyTorch's own, and what is hidden on purpose
+            continue
+        items = enumerate(value) if isinstance(value, (list, tuple)) else value.items() if type(value) is dict else ()
+        yield from ((f"{name}[{key!r}]", item) for key, item in items if isinstance(item, nn.Module))
+
+
+def named_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters of all of `named_modules`, each once."""
+    known: set[int] = set()
+    for owner, each in named_modules(module):
+        for name, parameter in each.named_parameters(prefix=owner, recurse=False):
+            if id(parameter) not in known:
+                known.add(id(parameter))
+                yield name, parameter
+
+
+def fresh_norms(module: nn.Module) -> list[str]:
+    """Return the BatchNorm layers whose running statistics are still the 0 and 1 that they began with."""
+    return [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, _BatchNorm)
+        and layer.running_mean is not None
+        and layer.running_var is not None
+        and not bool(layer.running_mean.any())
+        and bool((layer.running_var == 1).all())
+    ]
 
 
 def compiled_parts(module: nn.Module) -> list[str]:
@@ -208,6 +254,10 @@ def add_loss_call(kind: Loss, scores: torch.Tensor, target: torch.Tensor | None)
         kind.classes = scores.shape[1]
         rows = scores.float().sum(dim=1)
         kind.rows_sum_to_one += bool((scores >= 0).all() and ((rows - 1).abs() < 1e-2).all())
+    if scores.numel():
+        low, high = (float(value) for value in torch.aminmax(scores.float()))
+        kind.within_unit += low >= 0 and high <= 1
+        kind.above_zero += high > _ABOVE_ZERO
     if target is None:
         return
     kind.labels_dtype = str(target.dtype).removeprefix("torch.")
@@ -218,11 +268,11 @@ def add_loss_call(kind: Loss, scores: torch.Tensor, target: torch.Tensor | None)
     kept = target[target >= 0] if kind.name in ("cross_entropy", "nll_loss") else target  # -100 is "ignore"
     if kept.numel() == 0:
         return
-    low, high = (int(value) for value in torch.aminmax(kept))
-    kind.labels_lowest = low if kind.labels_lowest is None else min(low, kind.labels_lowest)
-    kind.labels_highest = high if kind.labels_highest is None else max(high, kind.labels_highest)
-    if low >= 0 and high < _MOST_LABEL_CLASSES:
-        counts = np.bincount(kept.flatten().cpu().numpy(), minlength=max(high + 1, kind.classes or 0))
+    first, last = (int(value) for value in torch.aminmax(kept))
+    kind.labels_lowest = first if kind.labels_lowest is None else min(first, kind.labels_lowest)
+    kind.labels_highest = last if kind.labels_highest is None else max(last, kind.labels_highest)
+    if first >= 0 and last < _MOST_LABEL_CLASSES:
+        counts = np.bincount(kept.flatten().cpu().numpy(), minlength=max(last + 1, kind.classes or 0))
         known = np.zeros(0, np.int64) if kind.label_counts is None else kind.label_counts
         size = max(len(known), len(counts))
         kind.label_counts = np.pad(known, (0, size - len(known))) + np.pad(counts, (0, size - len(counts)))

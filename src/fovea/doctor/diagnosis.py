@@ -21,7 +21,7 @@ _DIVERGED = (
     "init-scale",
     "momentum-high",
 )
-_STUCK = ("underfitting", "learning-rate-low", "labels-shuffled", "decision-threshold")
+_STUCK = ("underfitting", "learning-rate-low", "decision-threshold")
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "not-normalised": (*_DIVERGED, *_STUCK, "saturated-units"),
     "normalised-twice": (*_DIVERGED, *_STUCK, "saturated-units"),
@@ -44,12 +44,19 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "weight-decay-high": (*_STUCK, "dead-relu", "vanishing-gradient"),
     "schedule-unit": (*_STUCK,),
     "dropout-misuse": (*_STUCK,),
-    "not-shuffled": ("underfitting", "decision-threshold", "learning-rate-high", "overfitting"),
-    "input-ignored": (*_STUCK, "train-eval-transform"),
-    "labels-shuffled": ("underfitting", "overfitting", "noisy-labels", "under-capacity"),
+    "not-shuffled": (
+        "underfitting",
+        "labels-shuffled",
+        "dead-relu",
+        "decision-threshold",
+        "learning-rate-high",
+        "overfitting",
+    ),
+    "input-ignored": (*_STUCK, "labels-shuffled", "normalised-twice", "train-eval-transform"),
+    "labels-shuffled": ("underfitting", "overfitting", "noisy-labels", "under-capacity", "dead-relu"),
     "class-map": ("overfitting", "labels-shuffled"),
-    "wrong-head": (*_STUCK, "init-scale"),
-    "train-eval-transform": ("augmentation-too-strong", "overfitting", "decision-threshold"),
+    "wrong-head": (*_STUCK, "init-scale", "dead-relu", "loss-sign"),
+    "train-eval-transform": ("class-map", "augmentation-too-strong", "overfitting", "decision-threshold"),
     "channel-order": ("overfitting", "train-eval-transform"),
     "bad-resize": ("overfitting", "train-eval-transform", "augmentation-too-strong", *_STUCK),
     "metadata-shortcut": ("overfitting",),
@@ -57,10 +64,16 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "augmented-validation": ("train-eval-transform", "augmentation-too-strong"),
     "batchnorm-mode": ("underfitting",),
     "learning-rate-low": ("underfitting",),
-    "imbalance": ("decision-threshold",),
+    "imbalance": ("decision-threshold", "labels-shuffled"),
     "noisy-labels": ("underfitting", "overfitting", "under-capacity"),
-    "label-changing-augmentation": ("noisy-labels", "augmentation-too-strong", "train-eval-transform", *_STUCK),
-    "augmentation-too-strong": ("train-eval-transform", *_STUCK),
+    "label-changing-augmentation": (
+        "noisy-labels",
+        "labels-shuffled",
+        "augmentation-too-strong",
+        "train-eval-transform",
+        *_STUCK,
+    ),
+    "augmentation-too-strong": ("train-eval-transform", "labels-shuffled", *_STUCK),
     "under-capacity": ("dead-relu", *_STUCK),
     "receptive-field": ("under-capacity", *_STUCK),
 }

@@ -17,6 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AvgPoolNd, _MaxPoolNd
 
+from fovea.doctor.describing import named_modules
 from fovea.doctor.magnitudes import shares, thinned
 from fovea.doctor.record import Layer, Network
 from fovea.doctor.seeing import Seeing
@@ -64,7 +65,7 @@ class LayerWatch:
 
     def learn_names(self, network: nn.Module, place: int) -> None:
         """Learn which layers belong to which network."""
-        for name, module in getattr(network, "_orig_mod", network).named_modules():
+        for name, module in named_modules(getattr(network, "_orig_mod", network)):
             if is_leaf(module):
                 self._names.setdefault(id(module), (place, name))
 

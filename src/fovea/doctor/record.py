@@ -64,6 +64,7 @@ class Step:
     stale_gradients: bool = False  # the first backward found gradients that the step before had used
     flipped: bool = False  # backward was called on the negative of the loss
     eval_mode: bool = False  # the network was in evaluation mode in training
+    optimiser: int = 0  # its number
     seconds: float = NAN  # since the step before
 
 
@@ -80,6 +81,7 @@ class Batch:
     lowest: float
     highest: float
     digest: str  # of the pixels
+    values: int = 0  # different ones among its first few thousand
     labels: np.ndarray | None = None  # (B,) integers, or (B, C) of zeros and ones
     module_training: bool = True  # the mode that the network was in
 
@@ -98,6 +100,8 @@ class Loss:
     labels_highest: int | None = None
     labels_dtype: str = ""
     rows_sum_to_one: int = 0  # calls whose scores were not negative and summed to one in each row
+    within_unit: int = 0  # calls whose scores all lay between 0 and 1
+    above_zero: int = 0  # calls some of whose scores were clearly above 0
     looked_at: int = 0  # calls whose scores were looked at
     scores_shape: tuple[int, ...] = ()  # of the first call
     target_shape: tuple[int, ...] = ()
@@ -249,6 +253,8 @@ class Network:
     out_dim: int | None = None
     kernels: Kernels | None = None
     features: Features | None = None
+    evaluated: int = 0  # batches
+    fresh_norms: list[str] = field(default_factory=list)  # whose running statistics never moved, if it was evaluated
 
 
 @dataclass

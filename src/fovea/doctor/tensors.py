@@ -19,6 +19,7 @@ from torch.nn import functional
 PICTURE_SIDE = 64
 _MOST_CHANNELS = 4
 _MOST_COLOURS = 24
+_LOOKED_AT = 4096
 _LABEL_NAMES = ("labels", "label", "targets", "target", "y", "fine_label")
 _SCORE_NAMES = ("logits", "scores", "out", "prediction", "predictions")
 
@@ -97,6 +98,11 @@ def channel_statistics(inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, fl
     told = torch.cat([mean, std, flat.min().reshape(1), flat.max().reshape(1)]).tolist()
     count = len(mean)
     return np.array(told[:count]), np.array(told[count:-2]), told[-2], told[-1]
+
+
+def count_values(inputs: torch.Tensor) -> int:
+    """Return how many different values there are among the first few thousand, of (B, ...)."""
+    return len(torch.unique(inputs.detach().flatten()[:_LOOKED_AT]))
 
 
 def pixels_digest(inputs: torch.Tensor) -> str:

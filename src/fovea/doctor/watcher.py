@@ -108,11 +108,19 @@ class Watcher:
         with self._looking:
             self._settle()
             self._assign()
+            self._look_at_norms()
             if self.record.steps and not any(step.images for step in self.record.steps):
                 self.record.unseen.append("the network in training: within a compiled function there are no hooks")
             self.record.seconds = time.perf_counter() - self.pace.began
             self._layers.finish(self.record.networks, step=self.pace.steps)
         return self.record
+
+    def _look_at_norms(self) -> None:
+        """Find out whether the running statistics of evaluated networks ever moved."""
+        for module in self._kept:
+            network = self.record.networks[self._networks[id(module)]] if id(module) in self._networks else None
+            if network is not None and network.evaluated:
+                network.fresh_norms = describing.fresh_norms(module)
 
     # -- what the senses tell ---------------------------------------------------------------------------------------
 
@@ -265,8 +273,9 @@ class Watcher:
             if bad is not None and self.record.nonfinite is None:
                 self.record.nonfinite = NonFinite(self.pace.steps, *bad)
         step = self._writing.step
-        step.stale_gradients = self._weights.place(optimizer) in self._stale
-        self._stale = set()
+        step.optimiser = self._weights.place(optimizer)
+        step.stale_gradients = step.optimiser in self._stale
+        self._stale.discard(step.optimiser)
         self._weights.remember(optimizer)
         now = time.perf_counter()
         step.seconds, self._step_ended = now - self._step_ended, now

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from fovea.doctor.describing import named_parameters
 from fovea.doctor.magnitudes import shares, thinned
 from fovea.doctor.record import NAN, Network
 from fovea.doctor.tensors import read_all
@@ -32,7 +33,7 @@ class WeightWatch:
 
     def learn_names(self, network: nn.Module, place: int) -> None:
         """Learn the names of the parameters of the network at a place of the record."""
-        for name, parameter in getattr(network, "_orig_mod", network).named_parameters():
+        for name, parameter in named_parameters(getattr(network, "_orig_mod", network)):
             self.names.setdefault(id(parameter), (place, name))
             self._parameters.setdefault(id(parameter), parameter)
 

@@ -18,6 +18,7 @@ from fovea.doctor.tensors import (
     are_pictures,
     channel_statistics,
     colour_pictures,
+    count_values,
     grey_pictures,
     is_class_labels,
     pixels_digest,
@@ -91,6 +92,7 @@ class Writing:
         """A call of a network was evaluation."""
         call.settle()
         self._belongs(call, "eval")
+        self._record.networks[call.network].evaluated += not call.training
         current, rows = self._round_of(call)
         current.batches += 1
         if current.batches == 1:
@@ -170,6 +172,7 @@ class Writing:
                 lowest=lowest,
                 highest=highest,
                 digest=digest,
+                values=count_values(call.inputs),
                 labels=None if call.labels is None else call.labels.cpu().numpy(),
                 module_training=call.training,
             )

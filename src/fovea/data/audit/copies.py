@@ -84,10 +84,29 @@ def find_copies(
     """
     total, same = len(looks), _same(digests)
     exact_pairs = np.stack([np.arange(total), same], axis=1)[same != np.arange(total)]
-    links = _search(looks, sides_px < _TINY_PX, np.unique(same), seed, advance or (lambda label, done, total: None))
+    rims = np.stack([looks.column(f"rim_{side}") for side in ("left", "top", "right", "bottom")], axis=1)
+    rims = np.nan_to_num(rims).astype(np.float32)
+    links = _search(looks.grey, rims, sides_px < _TINY_PX, np.unique(same), seed, advance or _untold)
     near = np.concatenate([exact_pairs, links.pairs[links.copy]])
     scene = np.concatenate([exact_pairs, links.pairs])
     return Copies(*(_groups(pairs, total) for pairs in (exact_pairs, near, scene)))
+
+
+def group_pictures(grey: np.ndarray, *, side_px: int) -> np.ndarray:
+    """Return the number of the group of copies that each picture belongs to, -1 where it is alone (N,).
+
+    Args:
+        grey: pictures without borders, (N, 64, 64) uint8.
+        side_px: the shorter side of what they were made from.
+    """
+    total = len(grey)
+    tiny, rims = np.full(total, side_px < _TINY_PX), np.zeros((total, 4), np.float32)
+    links = _search(grey, rims, tiny, np.arange(total), 0, _untold)
+    return _groups(links.pairs[links.copy], total)
+
+
+def _untold(label: str, done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 def _same(digests: Sequence[str | None]) -> np.ndarray:
@@ -96,15 +115,16 @@ def _same(digests: Sequence[str | None]) -> np.ndarray:
     return np.array([first.setdefault(key or f"row {row}", row) for row, key in enumerate(digests)], dtype=np.int64)
 
 
-def _search(looks: Looks, tiny: np.ndarray, rows: np.ndarray, seed: int, advance: Advance) -> _Links:
+def _search(
+    grey: np.ndarray, rims: np.ndarray, tiny: np.ndarray, rows: np.ndarray, seed: int, advance: Advance
+) -> _Links:
     """Link rows with different bytes.
 
     An image with more copies than it has neighbours may never see the other half of them. So the groups found are
     looked at again, one image standing for each, until nothing more comes together.
     """
-    rims = np.stack([looks.column(f"rim_{side}") for side in ("left", "top", "right", "bottom")], axis=1)
-    rims = np.nan_to_num(rims).astype(np.float32)
-    pictures = find_corners(looks.grey, rims)
+    total = len(grey)
+    pictures = find_corners(grey, rims)
     pairs, copy = np.empty((0, 2), np.int64), np.empty(0, bool)
     tried = np.empty(0, np.int64)
     for _ in range(_ROUNDS):
@@ -113,13 +133,13 @@ def _search(looks: Looks, tiny: np.ndarray, rows: np.ndarray, seed: int, advance
             candidates = candidates[~np.isin(candidates, tried)]
         tried = np.concatenate([tried, candidates])
         is_copy, is_scene = _verify(pictures, rims, tiny, candidates, advance)
-        pairs = np.concatenate([pairs, _decoded(candidates[is_scene], len(looks))[:, :2]])
+        pairs = np.concatenate([pairs, _decoded(candidates[is_scene], total)[:, :2]])
         copy = np.concatenate([copy, is_copy[is_scene]])
-        groups = _groups(pairs[copy], len(looks))
+        groups = _groups(pairs[copy], total)
         sizes = np.bincount(groups[groups >= 0], minlength=1)
         if not is_copy.any() or sizes.max() <= _NEIGHBOURS:
             break
-        degree = np.bincount(pairs[copy].ravel(), minlength=len(looks))
+        degree = np.bincount(pairs[copy].ravel(), minlength=total)
         by_degree = rows[np.argsort(-degree[rows], kind="stable")]
         _, leading = np.unique(groups[by_degree], return_index=True)
         rows = np.union1d(by_degree[leading], rows[groups[rows] < 0])

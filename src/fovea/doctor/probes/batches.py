@@ -15,6 +15,8 @@ from fovea.doctor.record import Batch, Loader, Record
 
 _SHIFT = 0.35  # standard deviations, between the channel means of training and evaluation
 _SCALE = 1.6  # ratio of standard deviations
+_FEW = 3
+_WIDER = 1.3  # of standard deviations: noise and erasing alone stretch the range, scaling both
 _OTHER_CLASSES = 0.3  # half the sum of the differences between class shares
 
 
@@ -109,7 +111,7 @@ def train_eval_transform(record: Record) -> Iterator[Diagnosis]:
     far, wide, long = (_SHIFT if swapped else max(_SHIFT, noise)), _SCALE, 1.8
     if not swapped and _other_classes(train, evaluated):
         far, wide, long = max(far, 1.5), 2.5, 2.5
-    if not (shift > far or ratio > wide or stretched > long):
+    if not (shift > far or ratio > wide or (stretched > long and ratio > _WIDER)):
         return
     yield Diagnosis(
         code="channel-order" if swapped else "train-eval-transform",
@@ -231,9 +233,20 @@ def _reordered(loader: Loader) -> bool:
 
 @PROBES.register("input-ignored", summary="inputs without content, or outputs that do not depend on them")
 def input_ignored(record: Record) -> Iterator[Diagnosis]:
-    """Training inputs that are constant, or the same in every batch."""
+    """Training inputs that are constant, the same in every batch, or colour pictures of two or three values."""
     train = batches_of(record, "train")
     if len(train) < 3:
+        return
+    most = max(batch.values for batch in train)
+    if train[0].shape[1] == 3 and 2 <= most <= _FEW:
+        yield Diagnosis(
+            code="input-ignored",
+            confidence=0.9,
+            message=f"the pixels of colour pictures take only {most} values: what they showed was lost in rounding",
+            fix="scale pixels as floating-point numbers: an array of uint8 turns what was divided by 255 into 0 and 1",
+            confirm="inputs take hundreds of values, and look like the pictures",
+            evidence={"values": most, "lowest": train[0].lowest, "highest": train[0].highest},
+        )
         return
     _, std = _channels(train)
     flat = float(std.max()) < 1e-6

@@ -10,9 +10,10 @@ from scipy.optimize import linear_sum_assignment
 
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.galleries import leaked, learnable
+from fovea.doctor.galleries import copied, leaked, learnable
 from fovea.doctor.reading import (
     accuracy_of_steps,
+    batches_of,
     label_counts,
     main_rounds,
     training_loss,
@@ -23,6 +24,9 @@ from fovea.doctor.record import Record, Round
 
 _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
+_LEAKED = 0.05  # of the evaluated pictures
+_LOOKED_AT, _LOOKED_AT_A_SECOND = (240, 1000), 15  # pictures compared as copies, and as many of a long training
+_NEARLY_ALL = 0.85  # of the labels: whoever says that class always is hardly surpassed
 _LEAST_HELD = 5  # evaluated images of a class, for its recall to mean something
 
 
@@ -140,14 +144,19 @@ def split_leakage(record: Record) -> Iterator[Diagnosis]:
     train, evaluated = record.galleries["train"], record.galleries["eval"]
     if len(train.pictures) < 20 or len(evaluated.pictures) < 20:
         return
-    shared = leaked(train, evaluated)
+    shared, how = leaked(train, evaluated), ""
+    if shared.mean() <= _LEAKED:
+        most = int(np.clip(record.seconds * _LOOKED_AT_A_SECOND, *_LOOKED_AT))
+        side = min((min(batch.shape[2:]) for batch in batches_of(record, "train")), default=0)
+        shared = copied(train, evaluated, side_px=side, most=most)
+        how = ", cropped, mirrored, turned or changed otherwise"
     share = float(shared.mean())
-    if share > 0.05 and shared.sum() >= 5:
+    if share > _LEAKED and shared.sum() >= 5:
         yield Diagnosis(
             code="split-leakage",
             confidence=0.9 if share > 0.2 else 0.75,
             message=f"{percent(share)} of {len(shared)} evaluated pictures looked at also occur among "
-            f"{len(train.pictures)} training pictures: validation measures what was learnt by heart",
+            f"{len(train.pictures)} training pictures{how}: validation measures what was learnt by heart",
             fix="split by groups so that copies stay together (fovea audit names them)",
             confirm="no picture occurs in both",
             evidence={"shared": int(shared.sum()), "looked_at": len(shared)},
@@ -163,7 +172,7 @@ def labels_shuffled(record: Record) -> Iterator[Diagnosis]:
         return  # labels are places in the batch
     train, evaluated = record.galleries["train"], record.galleries["eval"]
     found = learnable(train)
-    if found is None or not found.no_better:
+    if found is None or not found.no_better or found.commonest > _NEARLY_ALL:
         return
     other = learnable(evaluated)
     only_train = other is not None and not other.no_better

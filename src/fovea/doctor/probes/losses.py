@@ -9,9 +9,10 @@ import numpy as np
 
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.reading import chance_loss, label_shares, losses_of_steps, pretrained, start_and_end, training_loss
-from fovea.doctor.record import Record
+from fovea.doctor.record import Loss, Record
 
 _ALWAYS = 0.95  # of the calls looked at
+_BINARY = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
 _UNBOUNDED = 100.0  # times its size at the start
 
 
@@ -22,7 +23,11 @@ def softmax_before_loss(record: Record) -> Iterator[Diagnosis]:
     With one-hot probabilities cross-entropy has the floor ln(e + C - 1) - 1 (0.31 for two classes, 1.46 for ten).
     """
     for loss in record.losses:
-        if loss.phase != "train" or loss.name not in ("cross_entropy", "nll_loss") or not loss.looked_at:
+        if loss.phase != "train" or not loss.looked_at:
+            continue
+        if loss.name in _BINARY and loss.looked_at >= 3 and loss.within_unit >= _ALWAYS * loss.looked_at:
+            yield _sigmoid_before(loss)
+        if loss.name not in ("cross_entropy", "nll_loss"):
             continue
         if loss.rows_sum_to_one < _ALWAYS * loss.looked_at or not loss.classes or loss.classes < 2:
             continue
@@ -45,6 +50,21 @@ def softmax_before_loss(record: Record) -> Iterator[Diagnosis]:
             evidence={"classes": loss.classes, "loss_floor": round(floor, 4), "calls": loss.looked_at},
             where=loss.where,
         )
+
+
+def _sigmoid_before(loss: Loss) -> Diagnosis:
+    return Diagnosis(
+        code="softmax-before-loss",
+        confidence=0.96,
+        message=f"{loss.name} is given probabilities (all scores lie between 0 and 1 in {loss.within_unit} of "
+        f"{loss.looked_at} calls), but it applies a sigmoid itself, which makes 0.5 to 0.73 of them: no answer can "
+        "become a sure no",
+        fix="remove the sigmoid from the network and give its raw scores to the loss; apply it where probabilities are "
+        "wanted",
+        confirm="the loss falls below 0.4",
+        evidence={"calls": loss.looked_at},
+        where=loss.where,
+    )
 
 
 @PROBES.register("loss-summed", summary="a loss summed over the batch instead of averaged")

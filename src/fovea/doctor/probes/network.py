@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -100,6 +101,31 @@ def constant_init(record: Record) -> Iterator[Diagnosis]:
 @PROBES.register("wrong-head", summary="more or fewer outputs than classes, or a loss for another task")
 def wrong_head(record: Record) -> Iterator[Diagnosis]:
     """The width of the output against the labels, and the loss against both."""
+    for other in record.losses:
+        if other.phase == "train" and _compares_all_with_all(other):
+            yield Diagnosis(
+                code="wrong-head",
+                confidence=0.97,
+                message=f"{other.name} is given scores of shape {other.scores_shape} and targets of shape "
+                f"{other.target_shape}, so that every score is compared with every target: the best answer is the mean "
+                "of all targets",
+                fix="give both one shape: scores.squeeze(1), or targets.unsqueeze(1)",
+                confirm="PyTorch no longer warns of a target size that differs, and the loss falls below the variance "
+                "of the targets",
+                evidence={"scores": list(other.scores_shape), "targets": list(other.target_shape)},
+                where=other.where,
+            )
+        if other.phase == "train" and other.name == "nll_loss" and _gets_scores(other):
+            yield Diagnosis(
+                code="wrong-head",
+                confidence=0.9,
+                message=f"nll_loss expects logarithms of probabilities, which are never above 0, but is given scores "
+                f"above 0 in {other.above_zero} of {other.looked_at} calls: the loss falls below 0 without learning",
+                fix="use nn.CrossEntropyLoss, or log_softmax before nll_loss",
+                confirm="the loss stays above 0",
+                evidence={"calls": other.looked_at, "above_zero": other.above_zero},
+                where=other.where,
+            )
     loss, counts = training_loss(record), label_counts(record)
     if loss is not None and loss.classes and counts is not None:
         seen, images = int((counts > 0).sum()), int(counts.sum())
@@ -130,6 +156,22 @@ def wrong_head(record: Record) -> Iterator[Diagnosis]:
                 evidence={"loss": other.name},
                 where=other.where,
             )
+
+
+def _compares_all_with_all(loss: Loss) -> bool:
+    """Whether a loss for numbers stretches scores and targets against each other, as (B, 1) and (B,)."""
+    shapes = loss.scores_shape, loss.target_shape
+    if loss.name not in _FOR_NUMBERS or shapes[0] == shapes[1]:
+        return False
+    try:
+        together = math.prod(np.broadcast_shapes(*shapes))
+    except ValueError:
+        return False
+    return together > max(math.prod(shape) for shape in shapes)
+
+
+def _gets_scores(loss: Loss) -> bool:
+    return loss.looked_at >= 3 and loss.above_zero > 0.5 * loss.looked_at and not loss.rows_sum_to_one
 
 
 def _like_classes(loss: Loss) -> bool:
@@ -176,7 +218,24 @@ def batchnorm_small_batch(record: Record) -> Iterator[Diagnosis]:
 
 @PROBES.register("batchnorm-mode", summary="training with BatchNorm or dropout in evaluation mode")
 def batchnorm_mode(record: Record) -> Iterator[Diagnosis]:
-    """Steps with a network in evaluation mode, though it has layers for which that matters."""
+    """Steps with a network in evaluation mode, though it has layers for which that matters; or running statistics that
+    never moved, in a network that is evaluated.
+    """
+    for network in record.networks:
+        if network.fresh_norms and record.steps and not any(step.eval_mode for step in record.steps):
+            yield Diagnosis(
+                code="batchnorm-mode",
+                confidence=0.9,
+                message=f"{network.kind} is evaluated with the running statistics that "
+                f"{counted(len(network.fresh_norms), 'BatchNorm layer')} began with (mean 0, variance 1): they were "
+                "never updated, so evaluation normalises with numbers that fit nothing",
+                fix="a copy with averaged weights needs its buffers too: copy them, or AveragedModel(..., "
+                "use_buffers=True), or update_bn; else train in training mode",
+                confirm="evaluation loss comes close to that of training",
+                evidence={"layers": network.fresh_norms[:50]},
+                where=network.fresh_norms[0],
+            )
+            return
     wrong = [number for number, step in enumerate(record.steps) if step.eval_mode]
     minding = [
         layer

@@ -23,16 +23,18 @@ from fovea.doctor.reading import (
 )
 from fovea.doctor.record import Optimiser, Parameter, Record
 
+_WAY = 0.1  # of their own size, that weights go at most: freshly drawn ones need more to learn anything
 _USUAL = 1e-3  # of the weights, by a step (cs231n, "Ratio of weights:updates")
 
 
 @PROBES.register("missing-zero-grad", summary="gradients that pile up over steps")
 def missing_zero_grad(record: Record) -> Iterator[Diagnosis]:
     """The first backward after a step finds the gradients that the step has used, untouched."""
-    steps = record.steps[1:]
-    stale = sum(step.stale_gradients for step in steps)
-    if len(steps) >= 2 and stale >= 0.5 * len(steps):
-        optimiser = record.optimisers[0] if record.optimisers else None
+    for place, optimiser in enumerate(record.optimisers):
+        steps = [step for step in record.steps if step.optimiser == place][1:]
+        stale = sum(step.stale_gradients for step in steps)
+        if len(steps) < 2 or stale < 0.5 * len(steps):
+            continue
         yield Diagnosis(
             code="missing-zero-grad",
             confidence=0.97,
@@ -41,8 +43,9 @@ def missing_zero_grad(record: Record) -> Iterator[Diagnosis]:
             fix="call optimizer.zero_grad() once for every step, before backward",
             confirm="the norm of the gradient no longer grows from step to step",
             evidence={"stale_steps": stale, "steps": len(steps)},
-            where=None if optimiser is None else optimiser.where,
+            where=optimiser.where,
         )
+        return
 
 
 @PROBES.register("optimizer-misses-parameters", summary="trainable parameters that no optimiser has")
@@ -55,6 +58,7 @@ def optimizer_misses_parameters(record: Record) -> Iterator[Diagnosis]:
         if not missed or len(record.steps) < 1 or not (trained or len(record.networks) == 1):
             continue
         share = _size(missed) / max(1, _size(own))
+        in_lists = [each for each in missed if "[" in each.name]
         on_purpose = bool(trained) and network.pretrained_hint
         yield Diagnosis(
             code="optimizer-misses-parameters",
@@ -64,7 +68,10 @@ def optimizer_misses_parameters(record: Record) -> Iterator[Diagnosis]:
             f"({100 * share:.1f} % of its weights), so they never change: "
             f"{listed([each.name for each in missed], limit=3)}"
             + ("; it optimises another network's parameters" if not trained else ""),
-            fix="build the optimiser from model.parameters() after the network is complete (a head that is replaced "
+            fix="hold modules in nn.ModuleList or nn.ModuleDict: those in a plain list or dict, such as "
+            f"{in_lists[0].module}, are not among model.parameters()"
+            if in_lists
+            else "build the optimiser from model.parameters() after the network is complete (a head that is replaced "
             "later is not in it); to freeze on purpose, set requires_grad to False",
             confirm="every trainable parameter changes in a step",
             evidence={"missed": [each.name for each in missed][:50], "share": round(share, 4)},
@@ -157,6 +164,8 @@ def learning_rate_high(record: Record) -> Iterator[Diagnosis]:
     large = ratio > (0.02 if leapt else 0.05)
     if not (blown and ratio > 0.01) and not (large and stuck):
         return
+    if shares is None and last < 0.5 * first:
+        return  # it leapt where it began near its goal, as losses of numbers may, and has come far below that
     yield Diagnosis(
         code="learning-rate-high",
         confidence=0.85 if blown and large else 0.7 if large else 0.55,
@@ -185,7 +194,10 @@ def learning_rate_low(record: Record) -> Iterator[Diagnosis]:
     first, last = start_and_end(record)
     shares = label_shares(record)
     guess = chance_loss(shares) if shares is not None else first
-    if not (math.isfinite(ratio) and ratio < 1e-4 and math.isfinite(last)) or last < 0.5 * guess:
+    if not (math.isfinite(ratio) and math.isfinite(last)) or last < 0.5 * guess:
+        return
+    nowhere = ratio < 3e-4 and ratio * len(record.steps) < _WAY and poor(record) and not pretrained(record)
+    if not (ratio < 1e-4 or nowhere):
         return
     rates = record.optimisers[0].lr
     if max(rates) > 50 * float(np.median(rates)) or (pretrained(record) and ratio > 1e-6):

@@ -39,7 +39,7 @@ def dead_relu(record: Record) -> Iterator[Diagnosis]:
     never = float((worst.fired_at < worst.steps[1]).mean())
     first, last = start_and_end(record)
     learnt = accuracy_of_steps(record, last=20) > 0.9 or last < 0.5 * first
-    harmless = share < 0.8 and learnt  # enough units are left
+    harmless = learnt and (share < 0.8 or accuracy_of_steps(record, last=20) > 0.9)  # enough units are left
     yield Diagnosis(
         code="dead-relu",
         confidence=0.85 if share > 0.8 else 0.7,
