@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from timm.models import create_feature_extractor
 from torch import Tensor, nn
 
 from fovea.core.errors import UnknownName
@@ -100,6 +101,13 @@ def test_a_layer_comes_back_from_its_weights(family: str, name: str) -> None:
         parameter.data.zero_()
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other(x), layer(x))
+
+
+@pytest.mark.parametrize(("family", "name"), ON_MAPS)
+def test_timm_can_trace_a_network_that_has_it(family: str, name: str) -> None:
+    layer, (x,) = sample(family, name)
+    traced = create_feature_extractor(nn.Sequential(layer, nn.Identity()).eval(), {"1": "out"})
+    torch.testing.assert_close(traced(x)["out"], layer(x))
 
 
 def test_unknown_families_and_entries_suggest() -> None:

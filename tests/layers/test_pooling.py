@@ -110,6 +110,11 @@ def test_lip_with_its_logits_of_ten_thousand_is_the_maximum() -> None:
     torch.testing.assert_close(pool(x), F.max_pool2d(x, 2))
 
 
+def test_lip_takes_one_image_of_one_place() -> None:
+    x = torch.randn(1, 3, 1, 1)
+    assert torch.equal(LocalImportancePool2d(3, kernel_size=None)(x), x)
+
+
 class Times(nn.Module):
     """Logits that are the map times a number."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d, deform_conv2d
 
@@ -92,6 +93,7 @@ def dilation_fault(rates: Sequence[int], *, kernel_size: int = 3) -> str | None:
     return None if len(seen) == side else f"along a side only {len(seen)} of {side} places are seen"
 
 
+@register_notrace_module
 class _Deformable(nn.Module):
     """What both versions share: a convolution whose taps are moved by offsets that another convolution reads."""
 
@@ -113,7 +115,8 @@ class _Deformable(nn.Module):
         padding = _same(kernel_size, padding, dilation)
         self.conv = DeformConv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
         self.guide = nn.Conv2d(in_channels, self.signals * self.taps, kernel_size, stride, padding, dilation)
-        _zero(self.guide)
+        for parameter in self.guide.parameters():
+            nn.init.zeros_(parameter)
 
     def convolve(self, x: Tensor, offsets: Tensor, mask: Tensor | None) -> Tensor:
         """Convolve in float32 or better, which is all that torchvision's kernel knows on a CPU."""
@@ -263,9 +266,3 @@ def pointwise(in_channels: int, out_channels: int, *, stride: int = 1, bias: boo
 def _same(kernel_size: int, padding: int | None, dilation: int = 1) -> int:
     """Return the padding that was asked for, or what keeps the size at stride 1."""
     return dilation * (kernel_size - 1) // 2 if padding is None else padding
-
-
-def _zero(conv: nn.Conv2d) -> None:
-    nn.init.zeros_(conv.weight)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)

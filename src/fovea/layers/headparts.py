@@ -40,9 +40,9 @@ def sliding_pool(
     """Return what pools windows as this step pools the whole map (B,C,H,W), or None where it is no such step.
 
     Args:
-        came, gives: the shapes for the example. Where the step gives one place, the window is the whole map and moves
-        by
-            one; where it gives several, windows lie side by side.
+        node, layer: the step and the module that it calls, if it calls one.
+        came, gives: its shapes for the example. If it gives one place, the window is the whole map and moves by one; if
+            it gives several, windows lie side by side.
     """
     pool = _whole_map_pool(node, layer)
     if pool is None or came[1] != gives[1]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 from timm.layers import GroupNorm1, LayerNorm2d
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -21,6 +22,7 @@ NORMALISATION: Registry[Callable[..., nn.Module]] = Registry("normalisation laye
 
 
 @NORMALISATION.register("lrn", summary="a / (k + α Σ a²)^β over neighbouring channels (Krizhevsky 2012, §3.3)")
+@register_notrace_module
 class LocalResponseNorm2d(nn.LocalResponseNorm):
     """Local response normalisation, a / (k + α Σ a²)^β, the sum over `size` neighbouring channels.
 
@@ -93,6 +95,7 @@ def group_norm(channels: int, *, groups: int | None = None, eps: float = 1e-5) -
 
 
 @NORMALISATION.register("switchable", summary="a learnt mixture of instance, layer and batch (Luo 2019, §3)")
+@register_notrace_module
 class SwitchableNorm2d(_NormBase):
     """Means and variances of instance, layer and batch normalisation, each in a learnt mixture.
 

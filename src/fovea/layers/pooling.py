@@ -240,12 +240,14 @@ class ImportanceLogit(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
-        self.norm = nn.GroupNorm(channels, channels)  # instance normalisation, which allows maps of 1×1 like this
+        self.norm = nn.GroupNorm(channels, channels)  # one channel a group: instance normalisation
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the importance of each place."""
-        return self.largest * torch.sigmoid(self.norm(self.conv(x)))
+        norm = self.norm  # called as a function, since the layer refuses one image of one place
+        normalised = torch.group_norm(self.conv(x), norm.num_groups, norm.weight, norm.bias, norm.eps)
+        return self.largest * torch.sigmoid(normalised)
 
 
 @POOLING.register("softpool", summary="Σ a eᵃ / Σ eᵃ, a soft maximum without parameters (Stergiou 2021, §3.1)")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fovea.layers.initialisation import WEIGHTED
+from fovea.layers.modes import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,7 @@ def pretrain_layerwise(
 
     Args:
         model: any network of two such layers or more. It is evaluated throughout: dropout is off, and BatchNorm keeps
-        its
-            statistics (`recalibrate` afterwards).
+            its statistics (`recalibrate` afterwards).
         batches: images (B,C,H,W), gone through `epochs` times for each layer, in this order.
         epochs: how often.
         lr: Adam's.
@@ -64,9 +64,7 @@ def pretrain_layerwise(
     """
     if not batches:
         raise ValueError("pretraining needs at least one batch of images")
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         layers = _in_order(model, batches[0])
         if len(layers) < 2:
             raise ValueError(
@@ -79,9 +77,6 @@ def pretrain_layerwise(
             spread = float(next(_inputs(model, layer, batches)).var(0, unbiased=False).mean())
             learnt.append(Reconstruction(layer=name, before=errors[0], after=errors[-1], spread=spread))
         return tuple(learnt)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _learn(coder: _AutoEncoder, inputs: Callable[[], Iterator[Tensor]], *, epochs: int, lr: float) -> list[float]:
@@ -134,19 +129,20 @@ class _ReachedError(Exception):
 
 def _in_order(model: nn.Module, images: Tensor) -> list[tuple[str, nn.Module]]:
     """Return the convolutions and linear layers, with their names, in the order in which they first run."""
-    ran: dict[nn.Module, str] = {}
-    handles = [
-        layer.register_forward_pre_hook(lambda layer, _, name=name: ran.setdefault(layer, name) and None)
-        for name, layer in model.named_modules()
-        if isinstance(layer, WEIGHTED)
-    ]
+    ran: dict[nn.Module, None] = {}
+
+    def note(layer: nn.Module, _: tuple[Tensor, ...]) -> None:
+        ran[layer] = None
+
+    names: dict[nn.Module, str] = {layer: name for name, layer in model.named_modules() if isinstance(layer, WEIGHTED)}
+    handles = [layer.register_forward_pre_hook(note) for layer in names]
     try:
         with torch.no_grad():
             model(images)
     finally:
         for handle in handles:
             handle.remove()
-    return [(name, layer) for layer, name in ran.items()]
+    return [(names[layer], layer) for layer in ran]
 
 
 def _inputs(model: nn.Module, layer: nn.Module, batches: Sequence[Tensor]) -> Iterator[Tensor]:

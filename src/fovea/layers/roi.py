@@ -84,8 +84,8 @@ class DeformableRoIAlign(nn.Module):
         self.plain = RoIAlign(output_size=output_size, spatial_scale=spatial_scale, sampling_ratio=sampling_ratio)
         height, width = pair(output_size)
         self.offsets = nn.Linear(channels * height * width, 2 * height * width)
-        nn.init.zeros_(self.offsets.weight)
-        nn.init.zeros_(self.offsets.bias)
+        for parameter in self.offsets.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
         """Pool each box, look at it, and pool again where the offsets lead."""

@@ -20,10 +20,9 @@ from fovea.core.errors import ModelError
 from fovea.core.wording import counted, listed
 from fovea.layers.families import FAMILIES, Build, options_of
 from fovea.layers.kinds import KINDS, Place, survey
+from fovea.layers.modes import evaluating
 
 Where = str | Callable[[str, nn.Module], bool]
-
-_FAMILY = {"pool": "pool", "global_pool": "pool", "norm": "norm", "act": "act"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +114,9 @@ def swap(
 
 
 def _build(kind: str, choice: str | Build) -> Build:
-    build = FAMILIES[_FAMILY[kind]][choice].build if isinstance(choice, str) else choice
-    if kind in ("pool", "global_pool") and "kernel_size" not in options_of(build):
+    family = "pool" if kind == "global_pool" else kind
+    build = FAMILIES[family][choice].build if isinstance(choice, str) else choice
+    if family == "pool" and "kernel_size" not in options_of(build):
         raise ValueError(f"{choice!r} takes no kernel_size, so it cannot stand where {KINDS[kind]} stands")
     return build
 
@@ -162,15 +162,12 @@ def _channels(model: nn.Module, places: list[Place], example: Tensor | None) -> 
     handles = [
         layer.register_forward_pre_hook(lambda layer, inputs: seen[layer].add(inputs[0].shape[1])) for layer in seen
     ]
-    modes = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
-            model.eval()(example)
+        with torch.no_grad(), evaluating(model):
+            model(example)
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
     for place in places:
         if len(seen[place.layer]) != 1:
             raise ValueError(

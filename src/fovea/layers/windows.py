@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -67,6 +68,7 @@ class Windows:
         return (torch.softmax(self.barred(logits), -1) * self.values).sum(-1)
 
 
+@register_notrace_module
 class WindowPool2d(nn.Module):
     """A pooling layer with the geometry of torch's: a subclass says in `pool` what it makes of the windows.
 
@@ -125,10 +127,8 @@ class WindowPool2d(nn.Module):
         if self.kernel_size is None or self.stride is None:
             return x.flatten(2)[:, :, None, None]  # (B,C,H,W) -> (B,C,1,1,H*W)
         spans = [d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
-        (top, left), (bottom, right) = (
-            self.padding,
-            [self._beyond(x.shape[axis + 2], spans[axis], axis) for axis in (0, 1)],
-        )
+        top, left = self.padding
+        bottom, right = (self._beyond(x.shape[axis + 2], spans[axis], axis) for axis in (0, 1))
         if (top, left, bottom, right) != (0, 0, 0, 0):  # below zero it crops: rows that no window reaches
             x = F.pad(x, (left, right, top, bottom), value=fill)
         for axis in (0, 1):
