@@ -19,6 +19,8 @@ from fovea.doctor.tensors import equal_rows, is_leaf
 
 _SETTINGS = ("p", "momentum", "eps", "in_features", "out_features", "in_channels", "out_channels", "groups",
              "kernel_size", "stride", "dilation", "padding", "num_features", "negative_slope", "affine")  # fmt: skip
+_MOVING = ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomRotation", "RandomAffine", "RandomPerspective",
+           "RandomCrop", "RandomResizedCrop")  # fmt: skip
 _MOST_LABEL_CLASSES = 100_000
 _ABOVE_ZERO = 1e-4  # what rounding leaves of the logarithm of 1
 _UNEVEN = 2.5  # times the variation of rows drawn alike; ImageNet's weights have 4 to 15
@@ -172,10 +174,15 @@ def in_training(module: nn.Module) -> bool:
 
 
 def minds_mode(module: nn.Module) -> bool:
-    """Whether a network has layers in training mode that behave otherwise in evaluation."""
-    return any(
-        layer.training and (isinstance(layer, _BatchNorm) or (isinstance(layer, _DropoutNd) and layer.p > 0))
-        for layer in module.modules()
+    """Whether a network has layers in training mode that behave otherwise in evaluation.
+
+    Not while BatchNorm gathers its statistics anew, which is what `update_bn` of averaged weights does.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.training]
+    if norms and all(layer.momentum is None for layer in norms):
+        return False
+    return bool(norms) or any(
+        layer.training and isinstance(layer, _DropoutNd) and layer.p > 0 for layer in module.modules()
     )
 
 
@@ -240,8 +247,21 @@ def loader(given: DataLoader[Any]) -> Loader:
         drop_last=bool(given.drop_last),
         images=images,
         transforms=" ".join(repr(transforms).split()) if transforms is not None else "",
+        moves=[type(each).__name__ for each in _steps(transforms) if _moves_images_alone(each)],
         dataset=id(given.dataset),
     )
+
+
+def _steps(transform: Any) -> list[Any]:
+    """Return the transforms that one is made of."""
+    inner = getattr(transform, "transforms", None)
+    return [each for one in inner for each in _steps(one)] if isinstance(inner, (list, tuple)) else [transform]
+
+
+def _moves_images_alone(transform: Any) -> bool:
+    """Whether it is one of torchvision's first version, which know nothing of targets, and moves images at random."""
+    kind = type(transform)
+    return kind.__module__ == "torchvision.transforms.transforms" and kind.__name__ in _MOVING
 
 
 def add_loss_call(kind: Loss, scores: torch.Tensor, target: torch.Tensor | None) -> None:

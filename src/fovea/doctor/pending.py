@@ -72,6 +72,11 @@ class LossCall(_Pending):
         self.reach()
 
     @property
+    def is_negated(self) -> bool:
+        """Whether what was propagated back falls as this loss rises."""
+        return self.weight is not None and float(self.weight.sum()) < 0
+
+    @property
     def count(self) -> int:
         """Over how many labels a sum runs."""
         whole = self.target is not None and not self.target.is_floating_point()

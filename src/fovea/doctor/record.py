@@ -278,6 +278,8 @@ class Loader:
     phase: Phase | None = None
     rounds: int = 0
     transforms: str = ""  # as the dataset prints them
+    moves: list[str] = field(default_factory=list)  # random ones that move what is seen, and can move no target with it
+    places: str = ""  # what its targets say of places: boxes, masks, keypoints
     dataset: int = 0  # which one it is: equal for loaders of the same
     label_batches: list[np.ndarray] = field(default_factory=list)  # labels of its first batches, in order
 
@@ -318,3 +320,8 @@ class Record:
     seconds: float = 0.0
     overhead_s: float = 0.0
     error: str = ""  # the exception that ended the training
+
+    def trains_on(self, loader: int | None) -> bool:
+        """Whether a loader hands out a dataset that is trained on."""
+        trained = {each.dataset for each in self.loaders if each.phase == "train"}
+        return loader is not None and self.loaders[loader].dataset in trained

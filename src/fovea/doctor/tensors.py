@@ -21,15 +21,26 @@ _MOST_CHANNELS = 4
 _MOST_COLOURS = 24
 _LOOKED_AT = 4096
 _LABEL_NAMES = ("labels", "label", "targets", "target", "y", "fine_label")
+_PLACE_NAMES = ("boxes", "bbox", "bboxes", "masks", "mask", "keypoints", "landmarks")
 _SCORE_NAMES = ("logits", "scores", "out", "prediction", "predictions")
 
 
 def find_inputs(args: Any, kwargs: Mapping[str, Any]) -> torch.Tensor | None:
-    """Return the first floating tensor with a batch axis among a module's arguments, or None."""
+    """Return the first floating tensor with a batch axis among a module's arguments, or None.
+
+    Detectors are given a list of images (C, H, W): those of the first one's size become a batch.
+    """
+    first = next(iter([*args, *kwargs.values()]), None)
+    if isinstance(first, (list, tuple)) and first and all(_is_image(each) for each in first):
+        return torch.stack([each for each in first if each.shape == first[0].shape])
     for value in tensors_of([*args, *kwargs.values()]):
         if value.is_floating_point() and value.ndim >= 2:
             return value
     return None
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim == 3
 
 
 def find_scores(output: Any) -> torch.Tensor | None:
@@ -57,6 +68,19 @@ def find_labels(batch: Any) -> torch.Tensor | None:
         if not value.is_floating_point() or value.ndim <= 2:
             return value
     return None
+
+
+def find_places(batch: Any) -> str:
+    """Return what the targets of a batch say of places ("boxes", "masks", "keypoints"), or nothing.
+
+    >>> find_places([torch.zeros(2, 3, 8, 8), [{"boxes": torch.zeros(1, 4)}]])
+    'boxes'
+    """
+    if isinstance(batch, Mapping):
+        return next((name for name in batch if name in _PLACE_NAMES), "")
+    if isinstance(batch, (list, tuple)):
+        return next(filter(None, map(find_places, batch[:8])), "")
+    return ""
 
 
 def find_given_labels(module: nn.Module, args: Any, kwargs: Mapping[str, Any], rows: int) -> torch.Tensor | None:
@@ -145,6 +169,7 @@ def is_class_labels(labels: torch.Tensor | None, scores: torch.Tensor) -> bool:
     return (
         labels is not None
         and scores.ndim == 2
+        and scores.shape[1] > 0
         and labels.shape == scores.shape[:1]
         and not labels.is_floating_point()
         and labels.dtype != torch.bool

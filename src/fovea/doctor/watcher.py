@@ -31,6 +31,7 @@ from fovea.doctor.tensors import (
     find_given_labels,
     find_inputs,
     find_labels,
+    find_places,
     find_scores,
     tensors_of,
 )
@@ -115,6 +116,21 @@ class Watcher:
             self._layers.finish(self.record.networks, step=self.pace.steps)
         return self.record
 
+    def _look_again(self) -> None:
+        """Before another stage of a training, networks may have got a new head, and parameters been set free."""
+        for module in self._kept:
+            place = self._networks.get(id(module))
+            if place is None:
+                continue
+            now, network = describing.network(module, self._weights.names), self.record.networks[place]
+            network.parameters.update(now.parameters)
+            network.layers.update({name: each for name, each in now.layers.items() if name not in network.layers})
+            self._weights.learn_names(module, place)
+            self._layers.learn_names(module, place)
+            for name, parameter in describing.named_parameters(module):
+                if name in network.parameters:
+                    network.parameters[name].trainable |= parameter.requires_grad
+
     def _look_at_norms(self) -> None:
         """Find out whether the running statistics of evaluated networks ever moved."""
         for module in self._kept:
@@ -148,6 +164,8 @@ class Watcher:
         """A DataLoader hands out a batch."""
         place, labels = self._loaders.get(loader), find_labels(batch)
         self._handed.add(tensors_of([batch]), labels, place, self.pace.steps)
+        if place is not None and self.record.loaders[place].moves and not self.record.loaders[place].places:
+            self.record.loaders[place].places = find_places(batch)
         if place is None or labels is None or labels.ndim != 1:
             return
         facts = self.record.loaders[place]
@@ -176,11 +194,12 @@ class Watcher:
         own = self._losses[self._inside :]  # a model may compute its loss itself
         self._settle_without_backward()
         place = self._network(module)
-        scores = find_scores(output)
+        scores, inputs = find_scores(output), find_inputs(args, kwargs)
+        if scores is None and inputs is not None and next(tensors_of([output]), None) is not None:
+            scores = inputs.new_empty((len(inputs), 0))  # it puts out nothing but its loss
         if scores is None:
             return
-        self.record.networks[place].out_dim = scores.shape[-1] if scores.ndim == 2 else None
-        inputs = find_inputs(args, kwargs)
+        self.record.networks[place].out_dim = scores.shape[-1] or None if scores.ndim == 2 else None
         self._layers.given(module, inputs, self.record.networks, place, step=self.pace.steps)
         inner = next((each for each in own if each.target is not None and len(each.scores) == len(scores)), None)
         labels = find_given_labels(module, args, kwargs, len(scores)) if inner is None else inner.target
@@ -236,7 +255,7 @@ class Watcher:
         self._writing.step.batches += 1
         if tensors and all(each.numel() == 1 for each in tensors):
             value = sum(float(each.detach()) for each in tensors)
-            self._writing.backward(value, [call.value for call in self._losses if call.reached])
+            self._writing.backward(value, [call for call in self._losses if call.reached])
         self._settle_passed()
 
     def step_begins(self, optimizer: Optimizer) -> None:
@@ -253,6 +272,7 @@ class Watcher:
     def _optimiser(self, optimizer: Optimizer, where: Callable[[], Place | None] | None) -> Optimiser:
         """Return what is known of an optimiser; when it is met for the first time, describe it."""
         if self._weights.meet(optimizer):
+            self._look_again()
             self.record.optimisers.append(describing.optimiser(optimizer))
             self._assign()
         facts = self.record.optimisers[self._weights.place(optimizer)]

@@ -40,7 +40,7 @@ class Writing:
         self._record = record
         self._pace = pace
         self._files = files
-        self._loss_kinds: dict[tuple[str, Phase, str], Loss] = {}
+        self._loss_kinds: dict[tuple[str, Phase, str, int], Loss] = {}
         self._rounds: dict[int, tuple[Round, dict[int, int]]] = {}  # of the last turns, with rows of each network
         self._rows: dict[int, int] = {}  # that each network was given since the last step, in training
         self._widths: set[int] = set()  # of scores that a loss was given together with class labels
@@ -55,11 +55,11 @@ class Writing:
         if is_class_labels(call.labels, call.scores):
             self._widths.add(call.scores.shape[1])
 
-    def backward(self, value: float, losses: list[torch.Tensor]) -> None:
+    def backward(self, value: float, losses: list[LossCall]) -> None:
         """A value was propagated back, through these losses."""
         if not losses:
             self.step.loss = _running_mean(self.step.loss, value, self.step.batches)
-        self.step.flipped |= bool(losses) and value * float(sum(each.float().mean() for each in losses)) < 0
+        self.step.flipped |= bool(losses) and all(each.is_negated for each in losses)
 
     def trained(self, call: Forward) -> None:
         """A call of a network was training."""
@@ -108,14 +108,8 @@ class Writing:
             if current.batches == 1 and batch is not None:
                 current.first_digest = batch
         keep_decisions(current, call)
-        if not self._from_training(call):
+        if not self._record.trains_on(call.loader):  # looking at what is trained on is no leak
             self._pictures(call, "eval")
-
-    def _from_training(self, call: Forward) -> bool:
-        """Whether images come from the dataset that is trained on: looking at those is no leak."""
-        loaders = self._record.loaders
-        trained = {each.dataset for each in loaders if each.phase == "train"}
-        return call.loader is not None and loaders[call.loader].dataset in trained
 
     def _is_judged(self, call: Forward) -> bool:
         """Whether the scores of a call are those of classes, rather than features for another network."""
@@ -145,7 +139,8 @@ class Writing:
             self._record.loaders[call.loader].phase = phase
 
     def _kind(self, call: LossCall, phase: Phase) -> Loss:
-        key = (call.name, phase, str(call.where))
+        width = call.scores.shape[1] if call.scores.ndim > 1 else 0  # one line may hold the losses of several heads
+        key = (call.name, phase, str(call.where), width)
         if key not in self._loss_kinds:
             self._loss_kinds[key] = Loss(call.name, phase, call.where, call.reduction)
             self._record.losses.append(self._loss_kinds[key])

@@ -56,7 +56,22 @@ def _learns_all(record: Record, noise: float) -> bool:
 
 @PROBES.register("label-changing-augmentation", summary="flips or turns that make another class of a picture")
 def label_changing_augmentation(record: Record) -> Iterator[Diagnosis]:
-    """Training pictures are likest to turned evaluated ones, and turning evaluated ones makes their labels wrong."""
+    """Training pictures are likest to turned evaluated ones, and turning evaluated ones makes their labels wrong; or
+    pictures are moved at random whose targets are places.
+    """
+    for loader in record.loaders:
+        if loader.phase == "train" and loader.moves and loader.places:
+            yield Diagnosis(
+                code="label-changing-augmentation",
+                confidence=0.9,
+                message=f"{listed(loader.moves, limit=3)} moves training pictures at random, but not their "
+                f"{loader.places}, which now mark other places",
+                fix="move both together: torchvision.transforms.v2 on tv_tensors, given picture and target; or leave "
+                "the random move out",
+                confirm=f"the {loader.places}, drawn onto a training batch, lie where they should",
+                evidence={"transforms": loader.moves, "targets": loader.places},
+            )
+            return
     found = _compared(record)
     turn = None if found is None else _in_use(found)
     if found is None or turn is None:

@@ -32,7 +32,8 @@ _LIKELY = 0.9  # accuracy for which an interval is told where none is known
 @PROBES.register("eval-in-train-mode", summary="evaluation with dropout and batch statistics on")
 def eval_in_train_mode(record: Record) -> Iterator[Diagnosis]:
     """Evaluated batches that a network in training mode was given, where it has layers for which that matters."""
-    rounds = main_rounds(record, least=2)
+    # training images may be passed through once more to gather BatchNorm's statistics
+    rounds = [each for each in main_rounds(record, least=2) if not record.trains_on(each.loader)]
     wrong = [each for each in rounds if each.batches and each.training_mode > 0.5 * each.batches]
     if rounds and len(wrong) >= 0.5 * len(rounds):
         yield Diagnosis(

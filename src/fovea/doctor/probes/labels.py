@@ -24,7 +24,7 @@ from fovea.doctor.record import Record, Round
 
 _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
-_LEAKED = 0.05  # of the evaluated pictures
+_LEAKED, _CHANGED = 0.05, 0.1  # of the evaluated pictures: as they are, and changed; cells look alike
 _LOOKED_AT, _LOOKED_AT_A_SECOND = (240, 1000), 15  # pictures compared as copies, and as many of a long training
 _NEARLY_ALL = 0.85  # of the labels: whoever says that class always is hardly surpassed
 _LEAST_HELD = 5  # evaluated images of a class, for its recall to mean something
@@ -144,14 +144,14 @@ def split_leakage(record: Record) -> Iterator[Diagnosis]:
     train, evaluated = record.galleries["train"], record.galleries["eval"]
     if len(train.pictures) < 20 or len(evaluated.pictures) < 20:
         return
-    shared, how = leaked(train, evaluated), ""
-    if shared.mean() <= _LEAKED:
+    shared, how, least = leaked(train, evaluated), "", _LEAKED
+    if shared.mean() <= least:
         most = int(np.clip(record.seconds * _LOOKED_AT_A_SECOND, *_LOOKED_AT))
         side = min((min(batch.shape[2:]) for batch in batches_of(record, "train")), default=0)
         shared = copied(train, evaluated, side_px=side, most=most)
-        how = ", cropped, mirrored, turned or changed otherwise"
+        how, least = ", cropped, mirrored, turned or changed otherwise", _CHANGED
     share = float(shared.mean())
-    if share > _LEAKED and shared.sum() >= 5:
+    if share > least and shared.sum() >= 5:
         yield Diagnosis(
             code="split-leakage",
             confidence=0.9 if share > 0.2 else 0.75,

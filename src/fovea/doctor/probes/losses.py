@@ -89,7 +89,7 @@ def loss_summed(record: Record) -> Iterator[Diagnosis]:
 def loss_sign(record: Record) -> Iterator[Diagnosis]:
     """What is propagated back is the negative of the loss, or the loss keeps falling below zero."""
     flipped = sum(step.flipped for step in record.steps)
-    if flipped and flipped >= 0.5 * int(np.isfinite(losses_of_steps(record)).sum()):
+    if len(record.optimisers) == 1 and flipped and flipped >= 0.5 * int(np.isfinite(losses_of_steps(record)).sum()):
         loss = training_loss(record)
         first, last = start_and_end(record)
         yield Diagnosis(

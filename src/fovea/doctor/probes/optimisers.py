@@ -156,7 +156,7 @@ def learning_rate_high(record: Record) -> Iterator[Diagnosis]:
         first = min(first, float(values[0]))  # the steps right after may be those that leap
     early = float(np.max(smooth(values[: max(10, len(values) // 5)], 2)))
     blown = early > 2.5 * max(first, guess) or last > 1.5 * max(first, guess)
-    stuck = last > 0.9 * guess
+    stuck = last > 0.9 * guess and (shares is not None or len(record.optimisers) == 1)  # adversaries hold each other
     leapt = float(values[: max(10, len(values) // 5)].max()) > 2 * max(float(values[0]), guess)
     rate = max(record.optimisers[0].lr, default=math.nan)
     if blown:
