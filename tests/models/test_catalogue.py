@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,9 +16,10 @@ import timm
 import torch
 import torchvision
 
+import fovea
 from fovea.core.errors import ModelError, UnknownName
 from fovea.models import hub
-from fovea.models.catalogue import DEFAULT_NAME, create, names, resolve, scratch_default
+from fovea.models.catalogue import DEFAULT_NAME, build, create, names, plan_of, resolve, scratch_default
 
 
 def _features(model: Any, images: torch.Tensor) -> Any:
@@ -31,11 +34,24 @@ def _features(model: Any, images: torch.Tensor) -> Any:
         ("torchvision/resnet18", ("torchvision", "resnet18", "")),
         ("squeezenet1_0", ("torchvision", "squeezenet1_0", "")),
         ("mobilenet_v2", ("torchvision", "mobilenet_v2", "")),
+        ("torchvision/resnet50.IMAGENET1K_V1", ("torchvision", "resnet50", "IMAGENET1K_V1")),
+        ("lenet5", ("fovea", "lenet5", "")),
+        ("shufflenet_v1_0_5x_g8", ("fovea", "shufflenet_v1_0_5x_g8", "")),
     ],
 )
 def test_names_resolve(name: str, expected: tuple[str, str, str]) -> None:
     assert resolve(name) == expected
-    assert name in names()
+    assert name.removesuffix(".IMAGENET1K_V1") in names()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("inception_v1", "googlenet"), ("mobilenet_v1", "mobilenetv1_100"), ("xception", "legacy_xception")],
+)
+def test_names_that_people_use_and_no_library_has(name: str, meant: str) -> None:
+    assert resolve(name) == resolve(meant)
+    with pytest.raises(UnknownName):
+        resolve(f"torchvision/{name}")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +61,8 @@ def test_names_resolve(name: str, expected: tuple[str, str, str]) -> None:
         ("sqeezenet1_0", "squeezenet1_0"),
         ("torchvision/resnet19", "torchvision/resnet"),
         ("mobilenetv2_100.ra_in2k", "ra_in1k"),
+        ("alexnet.IMAGENET1K_V2", "IMAGENET1K_V1"),
+        ("shufflenet_v1_0_5x_g7", "shufflenet_v1_0_5x_g8"),
         ("Resnet18", "resnet18"),
     ],
 )
@@ -66,7 +84,7 @@ def test_the_default_exists_and_has_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [None, "resnet10t", "alexnet", "shufflenet_v2_x0_5", "googlenet", "mobilenet_v3_small"]
+    "name", [None, "resnet10t", "alexnet", "shufflenet_v2_x0_5", "googlenet", "mobilenet_v3_small", "nin"]
 )
 def test_from_scratch(name: str | None) -> None:
     torch.manual_seed(0)
@@ -92,6 +110,32 @@ def test_the_small_default_is_small_and_plain_timm() -> None:
 def test_drop_rate_reaches_the_classifier() -> None:
     loaded = create("resnet10t", classes=2, weights=None, from_scratch=True, drop_rate=0.4)
     assert loaded.model.drop_rate == 0.4
+
+
+@pytest.mark.parametrize(("name", "side"), [("vit_b_16", 3), ("torchvision/vit_b_16.IMAGENET1K_SWAG_E2E_V1", 24)])
+def test_torchvisions_transformers_are_built_for_the_size_of_their_weights(name: str, side: int) -> None:
+    plan = plan_of(name, input_size=48 if side == 3 else None)
+    with torch.device("meta"):
+        model = build(plan.library, plan.architecture, classes=2, model_args=plan.model_args)
+    assert model.get_parameter("encoder.pos_embedding").shape[1] == 1 + side**2
+
+
+def test_the_door_gives_random_weights_unless_others_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_answers", lambda address: pytest.fail("asked the hub"))
+    model = fovea.models.create("lenet5", classes=4, drop_rate=0.25)
+    assert not model.training
+    assert model(torch.zeros(2, 3, 28, 28)).shape == (2, 4)
+    assert [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)] == [0.25]
+    with pytest.raises(ModelError, match="no weights of lenet5 are published") as caught:
+        fovea.models.create("lenet5", classes=4, weights="hub")
+    assert "--from-scratch" in caught.value.hint
+
+
+def test_importing_the_room_imports_no_torch() -> None:
+    command = "import sys, fovea.models; dir(fovea.models); sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = fovea.models.no_such_name
 
 
 # --- the hub ---------------------------------------------------------------------------------------------------------

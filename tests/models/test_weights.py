@@ -259,20 +259,38 @@ def test_squeezenet_of_torchvision(shared: Path) -> None:
     assert loaded.model(torch.randn(1, 3, 224, 224)).shape == (1, 6)
 
 
+SHOWN = {  # photos of these: ImageNet's class
+    "Fruit/Apple/Granny-Smith": 948,
+    "Fruit/Banana": 954,
+    "Fruit/Lemon": 951,
+    "Fruit/Orange": 950,
+    "Fruit/Pineapple": 953,
+    "Fruit/Pomegranate": 957,
+    "Vegetables/Cabbage": 936,
+    "Vegetables/Cucumber": 943,
+    "Vegetables/Pepper": 945,
+    "Vegetables/Zucchini": 939,
+}
+
+
 def test_squeezenet_recognises_real_fruit(shared: Path) -> None:
+    """Torchvision states 58 % top-1 and 81 % top-5 on ImageNet; wrong scaling or colour order leaves little of it."""
     from fovea.data.preprocess import Preprocess
 
     loaded = create(None, classes=1000, weights=str(shared / "weights/squeezenet1_0.deepcompression_in1k"))
     preprocess = Preprocess.from_pretrained_cfg(loaded.pretrained_cfg)
-    right = total = 0
-    for name, expected in {"Banana": 954, "Orange": 950, "Lemon": 951, "Pineapple": 953}.items():
-        paths = sorted((shared / "data/grocery/train/Fruit" / name).glob("*.jpg"))[:8]
+    first = among_five = total = 0
+    for name, expected in SHOWN.items():
+        paths = sorted((shared / "data/grocery/train" / name).rglob("*.jpg"))[:6]
         batch = torch.cat([preprocess.normalise(preprocess.read(path)[None]) for path in paths])
         with torch.inference_mode():
-            right += int((loaded.model(batch).argmax(1) == expected).sum())
+            best = loaded.model(batch).topk(5).indices
+        first += int((best[:, 0] == expected).sum())
+        among_five += int((best == expected).any(1).sum())
         total += len(paths)
-    assert total == 32
-    assert right > total / 2
+    assert total == 60
+    assert first / total > 0.58
+    assert among_five / total > 0.81
 
 
 def test_the_digest_follows_weights_statistics_and_arguments(tmp_path: Path, resnet: nn.Module) -> None:

@@ -22,7 +22,7 @@ import fovea
 from fovea.core.errors import ModelError
 from fovea.core.files import digest, write_bytes, write_json
 from fovea.data.preprocess import Preprocess
-from fovea.models.catalogue import Library, build
+from fovea.models.catalogue import Library, build, library_of
 from fovea.models.weights import PENDING_CONFIG, WEIGHTS_DIGEST, fit, read_folder
 
 # What of timm's pretrained_cfg still describes the trained network; its tag, address and label offset do not.
@@ -109,7 +109,7 @@ def load_bundle(folder: Path | str) -> Bundle:
             hint="train with --weights FOLDER to start from a model of timm's",
         )
     model = build(
-        "torchvision" if config.get("library") == "torchvision" else "timm",
+        library_of(config),
         config["architecture"],
         classes=len(classes),
         model_args=dict(config.get("model_args") or {}),

@@ -1,8 +1,9 @@
-"""One catalogue over timm and torchvision: from a name, a folder or a file to a network with the right classifier.
+"""One catalogue over timm, torchvision and our own: from a name, a folder or a file to a network with its classifier.
 
-A plain name means timm where timm has it, else torchvision; `torchvision/NAME` asks for torchvision's variant. The
-preprocessing that the weights were trained with, their BatchNorm statistics and constructor arguments such as
-`pad_type` come along. Reading files is `weights`' work, downloading is `hub`'s.
+A plain name means timm where timm has it, else torchvision; `torchvision/NAME` asks for torchvision's variant. What
+neither has is in `nets`, which timm is told of too: to everything below, our own networks are timm's. The preprocessing
+that weights were trained with, their BatchNorm statistics and constructor arguments such as `pad_type` come along.
+Reading files is `weights`' work, downloading is `hub`'s, listing what there is `listing`'s.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import timm
 import torchvision
@@ -21,18 +22,22 @@ from torch import nn
 from fovea.core.errors import ModelError, UnknownName
 from fovea.core.files import digest, plain
 from fovea.models import heads, hub
+from fovea.models.nets import NETS
 from fovea.models.weights import StateDict, fit, read_folder, read_state_dict, state_digest, weights_file
 
-Library = Literal["timm", "torchvision"]
+Library = Literal["timm", "torchvision", "fovea"]
 
 # The best accuracy per second on a CPU among the networks that timm's hub holds; 3.5 M parameters, 0.3 GMAC at 224 px.
 DEFAULT_NAME = "mobilenetv2_100.ra_in1k"
 _TORCHVISION = "torchvision/"
+# Names of architectures that none of the libraries uses for them.
+_ALIASES = {"inception_v1": "googlenet", "mobilenet_v1": "mobilenetv1_100", "xception": "legacy_xception"}
 # Their published weights come without the auxiliary classifiers' use in inference, and expect TensorFlow's scaling.
 _TORCHVISION_ARGS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": True},
     "inception_v3": {"aux_logits": False, "transform_input": True, "init_weights": True},
 }
+_TORCHVISION_SIZE = 224  # what its transformers are built for unless told otherwise, whatever their weights are for
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 PRETRAINED_KEYS = frozenset(field.name for field in dataclasses.fields(PretrainedCfg))
 _SOURCE_KEYS = frozenset(("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load"))
@@ -44,7 +49,8 @@ class Loaded:
 
     Attributes:
         model: in eval mode, with a classifier of the requested size.
-        architecture: the name without a tag, as `timm.create_model` or `torchvision.models.get_model` takes it.
+        architecture: the name without a tag, as `timm.create_model` (for our own too) or
+            `torchvision.models.get_model` takes it.
         model_args: constructor arguments that differ from the architecture's defaults.
         pretrained_cfg: timm's description of input and preprocessing, plain values under timm's own keys.
         library: where `architecture` is known.
@@ -60,6 +66,17 @@ class Loaded:
     library: Library
     source: str
     weights_digest: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What building a network takes; the attributes are those of `Loaded`, the tag is "" where none was given."""
+
+    library: Library
+    architecture: str
+    tag: str
+    model_args: dict[str, Any]
+    pretrained_cfg: dict[str, Any]
 
 
 def create(
@@ -83,7 +100,7 @@ def create(
         input_size: side in pixels; needed where a network is built for one size (vision transformers).
 
     Raises:
-        UnknownName: neither timm nor torchvision knows the name.
+        UnknownName: no library knows the name.
         ModelError: the weights cannot be found, read or fitted; the hint names a way out.
 
     >>> create("resnet10t", classes=3, weights=None, from_scratch=True).model.num_classes
@@ -109,23 +126,59 @@ def resolve(name: str) -> tuple[Library, str, str]:
     Raises:
         UnknownName: suggests the nearest known name.
 
-    >>> resolve("mobilenetv2_100.ra_in1k"), resolve("squeezenet1_0")[0]
-    (('timm', 'mobilenetv2_100', 'ra_in1k'), 'torchvision')
+    >>> resolve("mobilenetv2_100.ra_in1k"), resolve("squeezenet1_0")[0], resolve("lenet5")[0]
+    (('timm', 'mobilenetv2_100', 'ra_in1k'), 'torchvision', 'fovea')
     """
-    bare = name.removeprefix(_TORCHVISION)
-    if bare in torchvision_names() and (bare != name or not timm.is_model(bare)):
-        return "torchvision", bare, ""
-    architecture, _, tag = name.partition(".")
-    if "/" not in name and timm.is_model(architecture):
-        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
-        if tag and tag not in tags:
-            raise UnknownName(f"weights of {architecture}", tag, tags)
-        return "timm", architecture, tag
-    raise UnknownName("network", name, names())
+    architecture, _, tag = name.removeprefix(_TORCHVISION).partition(".")
+    if name == architecture:
+        architecture = _ALIASES.get(name, name)
+    library: Library
+    if architecture in torchvision_names() and (name.startswith(_TORCHVISION) or not timm.is_model(architecture)):
+        library = "torchvision"
+    elif "/" not in name and timm.is_model(architecture):
+        library = "fovea" if architecture in NETS else "timm"
+    else:
+        raise UnknownName("network", name, names())
+    if tag and tag not in (tags := weight_tags(library, architecture)):
+        raise UnknownName(f"weights of {architecture}", tag, tags)
+    return library, architecture, tag
+
+
+def weight_tags(library: Library, architecture: str) -> tuple[str, ...]:
+    """Return the tags of the published weights of an architecture, those that a plain name means first.
+
+    >>> weight_tags("torchvision", "alexnet"), weight_tags("fovea", "lenet5")
+    (('IMAGENET1K_V1',), ())
+    """
+    if library == "torchvision":
+        weights = torchvision.models.get_model_weights(architecture)
+        return (weights["DEFAULT"].name, *(item.name for item in weights if item is not weights["DEFAULT"]))
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+    config = timm.get_pretrained_cfg(architecture)
+    default = config.tag if config is not None else None
+    return tuple(sorted(tags, key=lambda tag: tag != default))
+
+
+def plan_of(name: str, *, input_size: int | None = None) -> Plan:
+    """Return what building a network of the catalogue takes.
+
+    Raises:
+        UnknownName: no library knows the name.
+    """
+    library, architecture, tag = resolve(name)
+    config = _default_config(library, architecture, tag)
+    model_args = _sized(config, dict(_TORCHVISION_ARGS.get(architecture, {})), library, input_size)
+    return Plan(library, architecture, tag, model_args, config)
+
+
+def library_of(config: dict[str, Any]) -> Library:
+    """Return the library that a model folder's config.json names; timm's own folders name none."""
+    named: Any = config.get("library")
+    return named if named in get_args(Library) else "timm"
 
 
 def names() -> list[str]:
-    """Return every name of the catalogue: timm's with and without tags, torchvision's with and without prefix."""
+    """Return every name: timm's with and without tags, our own, torchvision's with and without prefix."""
     torchvisions = torchvision_names()
     prefixed = [_TORCHVISION + name for name in torchvisions]
     return sorted({*timm.list_models(), *timm.list_pretrained(), *torchvisions, *prefixed})
@@ -198,43 +251,42 @@ def _from_scratch(name: str | None, *, classes: int, drop_rate: float, input_siz
     model_args: dict[str, Any] = {}
     if name is None:
         name, model_args = scratch_default(input_size or 224)
-    library, architecture, _ = resolve(name)
-    config = _default_config(library, name, architecture) | {"crop_pct": 1.0}  # no weights that expect a crop
+    plan = plan_of(name, input_size=input_size)
+    config = plan.pretrained_cfg | {"crop_pct": 1.0}  # no weights that expect a crop
     for key in ("tag", "test_crop_pct"):
         config.pop(key, None)
-    model_args = _sized(config, _TORCHVISION_ARGS.get(architecture, {}) | model_args, library, input_size)
-    model = build(
-        library, architecture, classes=classes, model_args=model_args, pretrained_cfg=config, drop_rate=drop_rate
-    )
-    return _loaded(model, architecture, model_args, config, library=library, source="random weights")
+    plan = dataclasses.replace(plan, model_args=plan.model_args | model_args, pretrained_cfg=config)
+    return _loaded(_build(plan, classes=classes, drop_rate=drop_rate), plan, source="random weights")
 
 
 def _from_hub(name: str, *, classes: int, drop_rate: float, input_size: int | None) -> Loaded:
-    library, architecture, _ = resolve(name)
-    config = _default_config(library, name, architecture)
-    model_args = _sized(config, dict(_TORCHVISION_ARGS.get(architecture, {})), library, input_size)
-    if library == "timm":
-        model = hub.timm_pretrained(name, classes=classes, model_args=model_args, drop_rate=drop_rate).eval()
+    plan = plan_of(name, input_size=input_size)
+    if plan.library == "fovea":
+        raise ModelError(f"no weights of {plan.architecture} are published", hint=hub.WAYS_OUT)
+    if plan.library == "timm":
+        tagged = f"{plan.architecture}.{plan.tag}" if plan.tag else plan.architecture
+        model = hub.timm_pretrained(tagged, classes=classes, model_args=plan.model_args, drop_rate=drop_rate).eval()
     else:
-        address = torchvision.models.get_model_weights(architecture)["DEFAULT"].url
-        state = hub.torchvision_pretrained(architecture, address)
-        model = build(library, architecture, classes=classes, model_args=model_args, drop_rate=drop_rate)
+        address = torchvision.models.get_model_weights(plan.architecture)[plan.tag or "DEFAULT"].url
+        state = hub.torchvision_pretrained(plan.architecture, address)
+        model = _build(plan, classes=classes, drop_rate=drop_rate)
         _fit(model, state, source=address)
-    return _loaded(model, architecture, model_args, config, library=library, source=f"{library}'s hub, {name}")
+    return _loaded(model, plan, source=f"{plan.library}'s hub, {name}")
 
 
 def _from_folder(folder: Path, name: str | None, *, classes: int, drop_rate: float, input_size: int | None) -> Loaded:
     config, state = read_folder(folder)
-    library: Library = "torchvision" if config.get("library") == "torchvision" else "timm"
-    architecture = str(config["architecture"])
-    _, known, own_tag = resolve(_TORCHVISION + architecture if library == "torchvision" else architecture)
-    described = _described(config) | {"architecture": known}
+    stated = f"{_TORCHVISION if library_of(config) == 'torchvision' else ''}{config['architecture']}"
+    library, architecture, own_tag = resolve(stated)
+    described = _described(config) | {"architecture": architecture}
+    tag = str(described.get("tag") or own_tag)
     if name is not None:
-        _refuse_conflict(name, library, known, str(described.get("tag") or own_tag), folder)
+        _refuse_conflict(name, library, architecture, tag, folder)
     model_args = _sized(described, dict(config.get("model_args") or {}), library, input_size)
-    model = build(library, known, classes=classes, model_args=model_args, pretrained_cfg=described, drop_rate=drop_rate)
+    plan = Plan(library, architecture, tag, model_args, described)
+    model = _build(plan, classes=classes, drop_rate=drop_rate)
     _fit(model, state, source=str(folder))
-    return _loaded(model, known, model_args, described, library=library, source=str(folder))
+    return _loaded(model, plan, source=str(folder))
 
 
 def _from_file(path: Path, name: str | None, *, classes: int, drop_rate: float, input_size: int | None) -> Loaded:
@@ -242,15 +294,22 @@ def _from_file(path: Path, name: str | None, *, classes: int, drop_rate: float, 
         raise ModelError(
             f"{path} does not say which network it belongs to", hint="name it, for example --model resnet18"
         )
-    library, architecture, _ = resolve(name)
+    plan = plan_of(name, input_size=input_size)
     state = read_state_dict(path)
-    config = _default_config(library, name, architecture)
-    model_args = _sized(config, dict(_TORCHVISION_ARGS.get(architecture, {})), library, input_size)
-    model = build(
-        library, architecture, classes=classes, model_args=model_args, pretrained_cfg=config, drop_rate=drop_rate
-    )
+    model = _build(plan, classes=classes, drop_rate=drop_rate)
     _fit(model, state, source=str(path))
-    return _loaded(model, architecture, model_args, config, library=library, source=str(path))
+    return _loaded(model, plan, source=str(path))
+
+
+def _build(plan: Plan, *, classes: int, drop_rate: float) -> nn.Module:
+    return build(
+        plan.library,
+        plan.architecture,
+        classes=classes,
+        model_args=plan.model_args,
+        pretrained_cfg=plan.pretrained_cfg,
+        drop_rate=drop_rate,
+    )
 
 
 def _fit(model: nn.Module, state: StateDict, *, source: str) -> None:
@@ -258,26 +317,18 @@ def _fit(model: nn.Module, state: StateDict, *, source: str) -> None:
     fit(model, state, classifiers=classifier_names(model), source=source)
 
 
-def _loaded(
-    model: nn.Module,
-    architecture: str,
-    model_args: dict[str, Any],
-    config: dict[str, Any],
-    *,
-    library: Library,
-    source: str,
-) -> Loaded:
+def _loaded(model: nn.Module, plan: Plan, *, source: str) -> Loaded:
     return Loaded(
         model=model,
-        architecture=architecture,
-        model_args=model_args,
-        pretrained_cfg=config,
-        library=library,
+        architecture=plan.architecture,
+        model_args=plan.model_args,
+        pretrained_cfg=plan.pretrained_cfg,
+        library=plan.library,
         source=source,
         weights_digest=digest(
-            library,
-            architecture,
-            json.dumps(plain(model_args), sort_keys=True),
+            plan.library,
+            plan.architecture,
+            json.dumps(plain(plan.model_args), sort_keys=True),
             state_digest(model, without=classifier_names(model)),
         ),
     )
@@ -303,13 +354,13 @@ def _described(config: dict[str, Any]) -> dict[str, Any]:
     return known | {"num_classes": config.get("num_classes", known.get("num_classes"))}
 
 
-def _default_config(library: Library, name: str, architecture: str) -> dict[str, Any]:
+def _default_config(library: Library, architecture: str, tag: str) -> dict[str, Any]:
     """Return what the library says about the input of its own weights."""
-    if library == "timm":
-        config = timm.get_pretrained_cfg(name) or PretrainedCfg()
+    if library != "torchvision":
+        config = timm.get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture) or PretrainedCfg()
         known = config.to_dict(remove_source=True)
         return {key: value for key, value in known.items() if key not in _SOURCE_KEYS} | {"architecture": architecture}
-    preset = torchvision.models.get_model_weights(architecture)["DEFAULT"].transforms()
+    preset = torchvision.models.get_model_weights(architecture)[tag or "DEFAULT"].transforms()
     crop, resize = preset.crop_size[0], preset.resize_size[0]
     return {
         "architecture": architecture,
@@ -330,14 +381,17 @@ def _sized(
     Only networks that are built for one size need an argument: timm's say so, torchvision's are the transformers.
     """
     native = int((config.get("input_size") or (3, 224, 224))[-1])
-    if input_size is None or input_size == native:
-        return model_args
-    config["input_size"] = [3, input_size, input_size]
-    config["pool_size"] = None  # belongs to the former size
-    for key in ("test_input_size", "test_pool_size"):
-        config.pop(key, None)
-    if library == "timm" and config.get("fixed_input_size"):
-        return {**model_args, "img_size": input_size}
-    if library == "torchvision" and str(config["architecture"]).startswith("vit_"):
-        return {**model_args, "image_size": input_size}
+    size = input_size or native
+    if size != native:
+        config["input_size"] = [3, size, size]
+        config["pool_size"] = None  # belongs to the former size
+        for key in ("test_input_size", "test_pool_size"):
+            config.pop(key, None)
+    architecture = str(config["architecture"])
+    if library == "torchvision" and size != _TORCHVISION_SIZE and architecture.startswith("vit_"):
+        return {**model_args, "image_size": size}
+    if library == "torchvision" and size != _TORCHVISION_SIZE and architecture.startswith("maxvit_"):
+        return {**model_args, "input_size": [size, size]}
+    if library == "timm" and size != native and config.get("fixed_input_size"):
+        return {**model_args, "img_size": size}
     return model_args

@@ -97,12 +97,37 @@ def as_chain(model: nn.Module, example: Tensor) -> Chain | None:
     was_training = model.training
     model.eval()
     try:
-        groups = _trace(model)
-        if groups is None or len(groups) < 2 or not _reproduces(model, groups, example):
+        groups = _group(model, _trace(model))
+        if len(groups) < 2 or not _reproduces(model, groups, example):
             return None
         return Chain(model, groups, units=_measure(model, groups, example))
     finally:
         model.train(was_training)
+
+
+def as_pieces(model: nn.Module, example: Tensor) -> list[nn.Module] | None:
+    """Return the network in as many parts as it has places to be cut, or None where it has none.
+
+    The parts share their parameters with the network and are as it is, in training or in eval mode. A unit of
+    `as_chain` goes on to the next weights; these parts end after every step, activations and pooling too.
+
+    Args:
+        model: any network; its mode is left as it is.
+        example: images (B,3,H,W) on the network's device; used to verify.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> len(as_pieces(net, torch.randn(2, 3, 8, 8)))
+    5
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        pieces = _trace(model)
+        if len(pieces) < 2 or not _reproduces(model, pieces, example):
+            return None
+    finally:
+        model.train(was_training)
+    return [_assemble(model, [piece]) for piece in pieces]
 
 
 def parameter_stages(model: nn.Module) -> list[list[str]]:
@@ -118,8 +143,8 @@ def parameter_stages(model: nn.Module) -> list[list[str]]:
     if matcher is not None:
         grouped = group_parameters(model, matcher(coarse=True))
         return [grouped[key] for key in sorted(grouped)]
-    traced = _trace(model) or []
-    stages = [[name for name, _ in _assemble(model, [group]).named_parameters()] for group in traced]
+    groups = _group(model, _trace(model))
+    stages = [[name for name, _ in _assemble(model, [group]).named_parameters()] for group in groups]
     stages = [stage for stage in stages if stage]
     found = [name for stage in stages for name in stage]
     complete = sorted(found) == sorted(name for name, _ in model.named_parameters())
@@ -148,13 +173,14 @@ class _Tracer(fx.Tracer):
         return module_qualified_name not in self._opened
 
 
-def _trace(model: nn.Module) -> list[list[fx.Node]] | None:
+def _trace(model: nn.Module) -> list[list[fx.Node]]:
+    """Return the steps of the network's forward pass, cut as `_pieces` does; nothing where it cannot be traced."""
     was_training = model.training
     try:
         root = _Root(model).eval()
         graph = _Tracer(_to_open(model)).trace(root)
     except Exception:  # control flow that depends on data stops a trace in many ways; such a network is no chain
-        return None
+        return []
     finally:
         model.train(was_training)
     for node in reversed(graph.nodes):  # what only feeds checks of shapes
@@ -164,8 +190,8 @@ def _trace(model: nn.Module) -> list[list[fx.Node]] | None:
         if node.op in ("call_module", "get_attr"):
             node.target = str(node.target).removeprefix(f"{_NET}.")
     if any(node.op == "get_attr" and not _has_attribute(model, str(node.target)) for node in graph.nodes):
-        return None  # a tensor made while tracing was frozen into the trace; it may be another one next time
-    return _group(model, graph)
+        return []  # a tensor made while tracing was frozen into the trace; it may be another one next time
+    return _pieces(graph)
 
 
 def _to_open(model: nn.Module) -> set[str]:
@@ -188,21 +214,32 @@ def _to_open(model: nn.Module) -> set[str]:
     return opened
 
 
-def _group(model: nn.Module, graph: fx.Graph) -> list[list[fx.Node]]:
-    """Cut the trace into units. A unit begins with dropout or with weights, and goes on to the next such place."""
+def _group(model: nn.Module, pieces: list[list[fx.Node]]) -> list[list[fx.Node]]:
+    """Join pieces to units. A unit begins with dropout or with weights, and goes on to the next such place."""
+    groups: list[list[fx.Node]] = []
+    for piece in pieces:
+        if groups and not (_begins(model, piece[0]) and _is_closed(model, groups[-1])):
+            groups[-1].extend(piece)
+        else:
+            groups.append(list(piece))
+    return groups
+
+
+def _pieces(graph: fx.Graph) -> list[list[fx.Node]]:
+    """Cut the trace wherever a single tensor carries everything that comes later."""
     steps = [node for node in graph.nodes if node.op not in ("placeholder", "get_attr", "output")]
     position = {node: index for index, node in enumerate(steps)}
     end = len(steps)
     last_use = {
         node: max((position.get(user, end) for user in node.users), default=-1) for node in graph.nodes
     }  # the output node counts as the end
-    groups: list[list[fx.Node]] = [[]]
+    pieces: list[list[fx.Node]] = []
     for index, node in enumerate(steps):
         crossing = [other for other in (*_placeholders(graph), *steps[:index]) if last_use[other] >= index]
-        if index and crossing == [steps[index - 1]] and _begins(model, node) and _is_closed(model, groups[-1]):
-            groups.append([])
-        groups[-1].append(node)
-    return groups
+        if not index or crossing == [steps[index - 1]]:
+            pieces.append([])
+        pieces[-1].append(node)
+    return pieces
 
 
 def _begins(model: nn.Module, node: fx.Node) -> bool:

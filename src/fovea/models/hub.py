@@ -31,7 +31,7 @@ def timm_pretrained(name: str, *, classes: int, model_args: dict[str, Any], drop
     config = timm.get_pretrained_cfg(name, allow_unregistered=False)
     if config is None or not config.has_weights:
         raise ModelError(
-            f"timm has no weights for {name}", hint=f"{_WAYS_OUT}; networks with weights: timm.list_pretrained()"
+            f"timm has no weights for {name}", hint=f"{WAYS_OUT}; networks with weights: timm.list_pretrained()"
         )
     cached = None if config.custom_load else _cached_file(config.hf_hub_id, config.hf_hub_filename)
     overlay = {"file": str(cached), "hf_hub_id": None} if cached else None
@@ -47,7 +47,7 @@ def timm_pretrained(name: str, *, classes: int, model_args: dict[str, Any], drop
             **model_args,
         )
     except (OSError, RuntimeError) as error:
-        raise ModelError(f"the weights of {name} could not be loaded: {_first_line(error)}", hint=_WAYS_OUT) from error
+        raise ModelError(f"the weights of {name} could not be loaded: {_first_line(error)}", hint=WAYS_OUT) from error
 
 
 def torchvision_pretrained(name: str, url: str) -> StateDict:
@@ -60,12 +60,12 @@ def torchvision_pretrained(name: str, url: str) -> StateDict:
             torch.hub.load_state_dict_from_url(url, check_hash=True, weights_only=True, map_location="cpu")
         except (OSError, RuntimeError) as error:
             raise ModelError(
-                f"the weights of {name} could not be loaded: {_first_line(error)}", hint=_WAYS_OUT
+                f"the weights of {name} could not be loaded: {_first_line(error)}", hint=WAYS_OUT
             ) from error
     return read_state_dict(cached)
 
 
-_WAYS_OUT = (
+WAYS_OUT = (
     "--weights DIR_OR_FILE takes a downloaded timm folder or state-dict file, --from-scratch trains without weights"
 )
 
@@ -73,7 +73,7 @@ _WAYS_OUT = (
 def _unreachable(name: str, address: str) -> ModelError:
     return ModelError(
         f"the weights of {name} are not on this machine and {urlsplit(address).netloc} cannot be reached",
-        hint=_WAYS_OUT,
+        hint=WAYS_OUT,
     )
 
 
