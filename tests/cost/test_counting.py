@@ -209,6 +209,11 @@ def test_a_deformable_convolution_counts_its_products_and_its_samples() -> None:
     assert (found["macs"], found["other_flops"]) == (6 * 64 * 4 * 9, 7 * 4 * 64 * 9 + 6 * 64)  # and a bias of 0
 
 
+def test_a_network_that_looks_at_values_is_explained() -> None:
+    with pytest.raises(ModelError, match="depends on the values of the images"):
+        count(Net(lambda images: images if images.sum() > 0 else -images), (1, 3, 4, 4))
+
+
 def test_images_that_do_not_fit_are_explained(on_meta: Build) -> None:
     with pytest.raises(ModelError, match="does not run on an input of 1 × 3 × 96 × 96"):
         count(on_meta("vit_tiny_patch16_224"), (1, 3, 96, 96))

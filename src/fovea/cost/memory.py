@@ -19,13 +19,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._pytree import tree_leaves
 
 from fovea.cost.watching import Call, faked, watch
 
 _MEMORY_EVENT = "[memory]"
+_MOMENTS = 2  # that AdamW keeps of each weight
+_STEP_COPIES = 2  # of a weight that AdamW makes while it changes it
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,15 @@ def measure_peak(model: nn.Module, shape: Sequence[int]) -> Peak:
     with _allocations() as watched, torch.no_grad():
         network(images)
     inference = held + _most_allocated(watched)
-    if (optimiser := _optimiser(network.train())) is None:
+    trainable = [parameter for parameter in network.train().parameters() if parameter.requires_grad]
+    if not trainable:
         return Peak(inference, None)
+    optimiser = AdamW(trainable)
     try:
         with _allocations() as watched:
             for _ in range(2):  # the optimiser's state is there from the second step on
-                _differentiate(network, images, optimiser)
+                optimiser.zero_grad(set_to_none=True)
+                _differentiate(network, images)
                 optimiser.step()
     except ValueError:
         return Peak(inference, None)
@@ -117,31 +122,25 @@ def _predicted_inference(model: nn.Module, shape: Sequence[int]) -> int:
 
 
 def _predicted_training(model: nn.Module, shape: Sequence[int]) -> int | None:
-    """The optimiser goes first, on gradients of zero: so its state is there during the one step that is followed."""
+    """AdamW itself is not run, which would take as long as the rest: what it holds and needs is entered for it."""
     ledger = Ledger()
     with faked(model, shape) as (twin, images), watch(twin.train(), ledger):
         ledger.holds([*twin.parameters(), *twin.buffers(), images])
-        if (optimiser := _optimiser(twin)) is None:
+        trainable = [parameter for parameter in twin.parameters() if parameter.requires_grad]
+        moments = [torch.zeros_like(parameter) for parameter in trainable for _ in range(_MOMENTS)]
+        if not moments:
             return None
-        for group in optimiser.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = torch.zeros_like(parameter)
-        optimiser.step()
         try:
-            _differentiate(twin, images, optimiser)
+            _differentiate(twin, images)
         except ValueError:  # BatchNorm refuses to judge the spread of one value
             return None
+        largest = max(trainable, key=torch.Tensor.numel)
+        ledger.holds([torch.empty_like(largest) for _ in range(_STEP_COPIES)])
     return ledger.peak
 
 
-def _optimiser(network: nn.Module) -> Optimizer | None:
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return AdamW(trainable) if trainable else None
-
-
-def _differentiate(network: nn.Module, images: Tensor, optimiser: Optimizer) -> None:
+def _differentiate(network: nn.Module, images: Tensor) -> None:
     """Compute gradients of some loss: which one it is makes no difference to memory."""
-    optimiser.zero_grad(set_to_none=True)
     outputs = [leaf for leaf in tree_leaves(network(images)) if isinstance(leaf, Tensor)]
     torch.stack([output.square().mean() for output in outputs]).sum().backward()
 

@@ -31,9 +31,10 @@ def build_page(costs: Costs, *, name: str, source: str) -> Report:
         source: where it came from, in words.
     """
     rows = [Fact(*row) for row in summary(costs)]
-    headline = [fact for fact in rows if fact.name in _HEADLINE]
+    headline = [_shortened(fact, costs) for fact in rows if fact.name in _HEADLINE]
+    others = [fact for fact in rows if fact.name not in _HEADLINE]
     sections = [
-        Section("In sum", [Facts(headline, headline=True), Facts([fact for fact in rows if fact not in headline])]),
+        Section("In sum", [Facts(headline, headline=True), Facts(others)]),
         Section("Where it goes", _where(costs)),
         Section("Layer by layer", [_layers(costs)], lead="In the order in which they run; a click on a heading sorts."),
         Section("How it was counted", [Prose(_METHOD), *_machine(costs)]),
@@ -58,47 +59,44 @@ def _where(costs: Costs) -> list[Block]:
     return [*blocks, FindingList(costs.findings, empty="Nothing stands out.")]
 
 
+def _shortened(fact: Fact, costs: Costs) -> Fact:
+    """The numbers that stand large have few digits, and all of them below."""
+    total = costs.count.total
+    if fact.name == "parameters":
+        return Fact(fact.name, short(total["params"]), f"{fact.value}, {fact.note}")
+    if fact.name == "MACs":
+        return Fact(fact.name, fact.value, f"{total['macs']:,}, two FLOPs each")
+    return fact
+
+
 def _layers(costs: Costs) -> Table:
-    measured = costs.measured is not None
-    whole_ms = 1000 * sum(costs.measured.by_layer.values()) if costs.measured else 0.0
-    columns = [
-        Column("layer"),
-        Column("kind"),
-        Column("output"),
-        Column("parameters", kind="count"),
-        Column("MACs, M", kind="number", digits=2, help="millions of multiply-accumulates"),
-        Column("share of MACs", kind="share"),
-        Column("kB moved", kind="count", help="read and written by its operators"),
-        Column("sees", help="receptive field"),
-    ]
-    if measured:
+    columns = [Column("layer"), Column("kind"), Column("output", help="of one pass, without the number of images")]
+    columns += [Column("MACs, M", kind="number", digits=2, help="millions of multiply-accumulates")]
+    if costs.measured:
         columns += [
             Column("time, ms", kind="number", digits=3, help="measured; median"),
             Column("share of time", kind="share"),
-            Column("predicted, ms", kind="number", digits=3),
             Column("limited by"),
+            Column("predicted, ms", kind="number", digits=3),
         ]
-    all_macs = max(1, costs.count.total["macs"])
+    columns += [
+        Column("kB moved", kind="count", help="read and written by its operators"),
+        Column("sees", help="receptive field"),
+        Column("parameters", kind="count"),
+    ]
+    return Table(columns, [_layer(layer, costs) for layer in costs.count.layers], sortable=True)
 
-    def row(layer: Layer) -> list[Cell]:
-        output = " × ".join(map(str, layer.output)) if layer.output else ""
-        moved = round((layer.bytes_read + layer.bytes_written) / 1000)
-        cells: list[Cell] = [
-            layer_name(layer),
-            layer.kind,
-            output,
-            layer.params,
-            layer.macs / 1e6,
-            layer.macs / all_macs,
-        ]
-        cells += [moved, reach_text(costs.reaches.get(layer.name))[0]]
-        if measured:
-            taken, predicted = costs.layer_ms(layer.name)
-            bound = costs.prediction[layer.name].bound if costs.prediction and layer.operations else None
-            cells += [taken, taken / whole_ms if taken else None, predicted, bound_text(bound)]
-        return cells
 
-    return Table(columns, [row(layer) for layer in costs.count.layers], sortable=True)
+def _layer(layer: Layer, costs: Costs) -> list[Cell]:
+    output = "×".join(map(str, layer.output[1:])) if layer.output else ""
+    cells: list[Cell] = [layer_name(layer), layer.kind, output, layer.macs / 1e6]
+    if costs.measured and costs.prediction:
+        taken, predicted = costs.layer_ms(layer.name)
+        share = taken / (1000 * sum(costs.measured.by_layer.values())) if taken else None
+        bound = costs.prediction[layer.name].bound if layer.operations else None
+        cells += [taken, share, bound_text(bound), predicted]
+    moved = round((layer.bytes_read + layer.bytes_written) / 1000)
+    return [*cells, moved, reach_text(costs.reaches.get(layer.name))[0], layer.params]
 
 
 def _machine(costs: Costs) -> list[Block]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fovea.core.errors import FoveaError, ModelError
+from fovea.core.errors import ModelError
 
 _NO_WORK = ("prim", "profiler")  # questions that Python code asks of tensors and of the profiler
 
@@ -163,6 +164,9 @@ def faked(model: nn.Module, shape: Sequence[int]) -> Iterator[tuple[nn.Module, T
     """Yield a copy of `model` and an input of this shape (B,3,H,W), both without data and laid out channels-last.
 
     Works for networks on any device, "meta" included. Gradients and optimisers work on the copy, too.
+
+    Raises:
+        ModelError: within the context, the network refused the images.
     """
     images_last = torch.channels_last
     with FakeTensorMode():
@@ -172,7 +176,14 @@ def faked(model: nn.Module, shape: Sequence[int]) -> Iterator[tuple[nn.Module, T
             twin = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", memory_format=layout)
             is_parameter = isinstance(tensor, nn.Parameter)
             copies[id(tensor)] = nn.Parameter(twin, requires_grad=tensor.requires_grad) if is_parameter else twin
-        yield copy.deepcopy(model, copies), torch.empty(*shape, device="cpu").contiguous(memory_format=images_last)
+        reporter = logging.getLogger(FakeTensorMode.__module__)  # it logs the traceback of every refusal
+        quiet, reporter.disabled = reporter.disabled, True
+        try:
+            yield copy.deepcopy(model, copies), torch.empty(*shape, device="cpu").contiguous(memory_format=images_last)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise _refused(shape, error) from error
+        finally:
+            reporter.disabled = quiet
 
 
 def observe(model: nn.Module, shape: Sequence[int], *observers: Observer) -> Place:
@@ -181,17 +192,21 @@ def observe(model: nn.Module, shape: Sequence[int], *observers: Observer) -> Pla
     Raises:
         ModelError: the network does not take such images.
     """
-    try:
-        with faked(model, shape) as (twin, images), torch.no_grad(), watch(twin, *observers) as place:
-            for observer in observers:
-                observer.begins(images)
-            twin(images)
-    except FoveaError:
-        raise
-    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"the network does not run on an input of {' × '.join(map(str, shape))}: {reason}",
-            hint="choose another --size; some networks take only their own",
-        ) from error
+    with faked(model, shape) as (twin, images), torch.no_grad(), watch(twin, *observers) as place:
+        for observer in observers:
+            observer.begins(images)
+        twin(images)
     return place
+
+
+def _refused(shape: Sequence[int], error: Exception) -> ModelError:
+    if isinstance(error, DataDependentOutputException):
+        return ModelError(
+            "what the network does depends on the values of the images, so it cannot be followed without running it",
+            hint="count the parts of it that do not, with fovea.cost.counting.count",
+        )
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ModelError(
+        f"the network does not run on an input of {' × '.join(map(str, shape))}: {reason}",
+        hint="choose another --size; some networks take only their own",
+    )
