@@ -22,6 +22,7 @@ X = torch.randn(2, 4, 7, 9, generator=torch.Generator().manual_seed(0))
         ((1,), None),
         ((1, 2, 9), "the distance M₂ is 5, the kernel 3"),
         ((2, 4, 8), "the distance M₂ is 4, the kernel 3"),
+        ((1, 4, 2), "the distance M₂ is 6, the kernel 3"),
         ((2, 2, 2), "along a side only 7 of 13 places are seen"),
         ((5, 1), "along a side only 9 of 13 places are seen"),
     ],

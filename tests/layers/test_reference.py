@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from fovea import layers
 from fovea.layers import FAMILIES, INITIALISATION
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "layers.md").read_text(encoding="utf-8")
@@ -28,3 +31,15 @@ def test_every_entry_says_where_it_comes_from() -> None:
 @pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
 def test_its_python_runs(block: str) -> None:
     exec(compile(block, "layers.md", "exec"), {})
+
+
+def test_the_door_lists_what_it_opens_and_brings_in_no_torch_by_itself() -> None:
+    listing = "import sys, fovea.layers as door; names = dir(door); print('torch' in sys.modules, *names)"
+    without_torch, *names = subprocess.run(
+        [sys.executable, "-c", listing], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert without_torch == "False"
+    assert {"POOLING", "create", "swap", "recalibrate", "fully_convolutional", "pretrain_layerwise"} <= set(names)
+    assert [name for name in layers._MODULES if not hasattr(layers, name)] == []
+    with pytest.raises(AttributeError, match="no attribute 'pool'"):
+        layers.pool  # noqa: B018
