@@ -112,6 +112,11 @@ def test_drop_rate_reaches_the_classifier() -> None:
     assert loaded.model.drop_rate == 0.4
 
 
+def test_a_name_of_both_libraries_gets_the_arguments_of_its_own() -> None:
+    assert plan_of("torchvision/inception_v3").model_args["aux_logits"] is False
+    assert plan_of("inception_v3").model_args == {}
+
+
 @pytest.mark.parametrize(("name", "side"), [("vit_b_16", 3), ("torchvision/vit_b_16.IMAGENET1K_SWAG_E2E_V1", 24)])
 def test_torchvisions_transformers_are_built_for_the_size_of_their_weights(name: str, side: int) -> None:
     plan = plan_of(name, input_size=48 if side == 3 else None)

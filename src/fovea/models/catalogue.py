@@ -167,7 +167,8 @@ def plan_of(name: str, *, input_size: int | None = None) -> Plan:
     """
     library, architecture, tag = resolve(name)
     config = _default_config(library, architecture, tag)
-    model_args = _sized(config, dict(_TORCHVISION_ARGS.get(architecture, {})), library, input_size)
+    own_args = _TORCHVISION_ARGS.get(architecture, {}) if library == "torchvision" else {}
+    model_args = _sized(config, dict(own_args), library, input_size)
     return Plan(library, architecture, tag, model_args, config)
 
 

@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from fovea.core.errors import ModelError
 from fovea.cost.counting import count
 from fovea.models import catalogue
 from fovea.models.listing import architecture_names
@@ -32,16 +34,23 @@ def figures(name: str) -> tuple[int, int | None]:
     (61706, 416520)
     """
     plan = catalogue.plan_of(name)
-    with torch.device("meta"):
-        model = catalogue.build(
-            plan.library,
-            plan.architecture,
-            classes=plan.pretrained_cfg["num_classes"],
-            model_args=plan.model_args,
-            pretrained_cfg=plan.pretrained_cfg,
-        )
+    try:
+        with torch.device("meta"):
+            model = _build(plan)
+    except ModelError:  # torchvision's RegNets calculate with tensors while they are built
+        model = _build(plan)
     counted = count(model, (1, *plan.pretrained_cfg["input_size"]))
     return counted.total["params"], None if counted.unknown else counted.total["macs"]
+
+
+def _build(plan: catalogue.Plan) -> nn.Module:
+    return catalogue.build(
+        plan.library,
+        plan.architecture,
+        classes=plan.pretrained_cfg["num_classes"],
+        model_args=plan.model_args,
+        pretrained_cfg=plan.pretrained_cfg,
+    )
 
 
 def write_figures(path: Path) -> None:
