@@ -16,6 +16,7 @@ from fovea.doctor.record import Batch, Loader, Record
 _SHIFT = 0.35  # standard deviations, between the channel means of training and evaluation
 _SCALE = 1.6  # ratio of standard deviations
 _FEW = 3
+_BATCHES = 3  # of training, below which only what is far off counts
 _WIDER = 1.3  # of standard deviations: noise and erasing alone stretch the range, scaling both
 _OTHER_CLASSES = 0.3  # half the sum of the differences between class shares
 
@@ -109,6 +110,8 @@ def train_eval_transform(record: Record) -> Iterator[Diagnosis]:
         return
     swapped = _swapped(mean, other, std) and any(order is None for order in known)
     far, wide, long = (_SHIFT if swapped else max(_SHIFT, noise)), _SCALE, 1.8
+    if len(train) < _BATCHES:
+        far, wide = max(far, 1.0), 2.5
     if not swapped and _other_classes(train, evaluated):
         far, wide, long = max(far, 1.5), 2.5, 2.5
     if not (shift > far or ratio > wide or (stretched > long and ratio > _WIDER)):
