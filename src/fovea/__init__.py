@@ -31,7 +31,7 @@ _DOORS = {
     "read": "fovea.data.reading",
     "train": "fovea.workflows.training",
 }
-_ROOMS = ("doctor", "models")  # whose own doors are used as fovea.ROOM.NAME
+_ROOMS = ("cost", "doctor", "layers", "losses", "models")  # whose own doors are used as fovea.ROOM.NAME
 __all__ = ["__version__", "audit", "augment", "build_recipe", "evaluate", "load", "predict", "read", "train"]
 
 
