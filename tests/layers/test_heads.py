@@ -136,6 +136,23 @@ def test_another_network_cannot_take_it_back() -> None:
         fully_connected(converted, into=nn.Sequential(nn.Linear(2, 2)))
 
 
+class OverChannels(nn.Module):
+    """Takes a mean that is no pooling of places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.mean(1, keepdim=True).flatten(1))
+
+
+def test_a_mean_over_channels_is_no_pooling() -> None:
+    net = OverChannels()
+    converted = fully_convolutional(net, images(4))
+    torch.testing.assert_close(converted(images(6))[:, :, 1, 2], net(images(6)[:, :, 1:5, 2:6]))
+
+
 class Unusual(nn.Module):
     """Does something with its vector that has no form on maps."""
 

@@ -50,8 +50,8 @@ def test_a_linear_code_reaches_the_error_of_principal_components() -> None:
     data = torch.randn(256, 8) @ torch.randn(8, 8)
     data -= data.mean(0)
     net = nn.Sequential(nn.Linear(8, 3), nn.Linear(3, 2))
-    batches = [data] * 10
-    (learnt,) = pretrain_layerwise(net, batches, epochs=120, lr=1e-2, activation=lambda x: x)
+    batches = [data] * 8
+    (learnt,) = pretrain_layerwise(net, batches, epochs=100, lr=1e-2, activation=lambda x: x)
     spectrum = torch.linalg.svdvals(data) ** 2 / data.numel()
     best = spectrum[3:].sum().item()  # Baldi & Hornik 1989: no linear code of 3 does better
     assert best <= learnt.after * 1.0001

@@ -53,6 +53,7 @@ _MODULES = {
     "recalibrate": "recalibration",
     "swap": "swapping",
 }
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

@@ -197,7 +197,7 @@ class DetailPreservingPool2d(WindowPool2d):
         detail = seen.values - _smoothed(seen.mean())[..., None]
         if not self.symmetric:
             detail = detail.clamp_min(0)
-        magnitude = torch.hypot(detail, detail.new_tensor(self.epsilon))  # √(d² + ε²)
+        magnitude = (detail**2 + self.epsilon**2).sqrt()
         reward = precise(self.log_lambda).exp() * magnitude.log()
         return seen.weighted_mean(torch.logaddexp(precise(self.log_alpha), reward))
 

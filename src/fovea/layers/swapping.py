@@ -190,8 +190,6 @@ def _replacements(
     for place in places:
         if place.name == "":
             raise ValueError("the network is itself the layer; put it into nn.Sequential to have it exchanged")
-        if place.layer in made:
-            continue
         known = place.options | ({"channels": channels[place.layer]} if place.layer in channels else {})
         new = _fresh(builds[place.kind], place, known)
         if isinstance(asked[place.kind], str) and type(new) is type(place.layer):
