@@ -86,6 +86,7 @@ def test_every_layer_but_the_last_learns_to_give_back_its_input(noise: float) ->
     assert all(torch.equal(head[name], value) for name, value in net[-1].state_dict().items())
     assert all(torch.equal(statistics[name], value) for name, value in net[1].state_dict().items())
     assert all(module.training for module in net.modules())
+    assert all(parameter.grad is None for parameter in net.parameters())
 
 
 def test_what_cannot_be_pretrained_is_refused() -> None:

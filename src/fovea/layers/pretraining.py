@@ -82,13 +82,14 @@ def pretrain_layerwise(
 def _learn(coder: _AutoEncoder, inputs: Callable[[], Iterator[Tensor]], *, epochs: int, lr: float) -> list[float]:
     """Train on all inputs `epochs` times and return the error of each step."""
     optimiser = torch.optim.Adam(coder.parameters(), lr=lr)
+    optimiser.zero_grad()
     errors = []
     for _ in range(epochs):
         for given in inputs():
             error = F.mse_loss(coder(given), given)
-            optimiser.zero_grad()
             error.backward()
             optimiser.step()
+            optimiser.zero_grad()
             errors.append(error.item())
     return errors
 
