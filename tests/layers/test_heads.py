@@ -173,6 +173,7 @@ class Unusual(nn.Module):
         (nn.Sequential(nn.Conv2d(3, 4, 1)), "Sequential has no fully connected head"),
         (nn.Linear(3, 4), "Linear has no fully connected head"),
         (nn.Sequential(nn.Flatten(), nn.Unflatten(1, (3, 16)), nn.Linear(16, 2)), "passes its features through 1"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 2)), "passes its features through 1"),
         (Unusual(sorts=True), "passes its features through .*cumsum"),
         (Unusual(sorts=False), "cannot be traced"),
         (timm.create_model("vit_tiny_patch16_224", depth=1, img_size=16), "flattens no map before its head"),
