@@ -177,6 +177,10 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
         build(name, reduction="average")
 
 
+def test_printed_it_shows_its_options() -> None:
+    assert repr(LOSSES["huber"].build(delta=2)) == "Huber(reduction='mean', delta=2)"
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"perceptual"}))
 def test_a_loss_adds_nothing_to_a_model_folder(name: str) -> None:
     assert not build(name).state_dict()

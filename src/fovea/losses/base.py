@@ -50,6 +50,11 @@ class Loss(nn.Module):
         """Return the weighted loss of each element, and the weight of each; None where all weigh 1."""
         raise NotImplementedError
 
+    def extra_repr(self) -> str:
+        """Return the options, as `print(loss)` shows them."""
+        options = {name: value for name, value in vars(self).items() if isinstance(value, (int, float, str))}
+        return ", ".join(f"{name}={value!r}" for name, value in options.items() if name != "training")
+
 
 def at_least_float32(values: Tensor) -> Tensor:
     """Return half-precision numbers as float32; leave everything else alone."""
