@@ -1,6 +1,6 @@
 """Is the top a linear classifier? Every head of `fovea.models.classic_heads` on the frozen features of one network.
 
-    .venv/bin/python bench/heads.py [--data DIR] [--weights DIR] [--run 8] [--folds 5] [--seed 0] [--out bench/out]
+    .venv/bin/python bench/heads.py [--data DATA] [--weights DIR] [--run 8] [--folds 5] [--seed 0] [--out bench/out]
 
 Photos of one thing follow one another in the folders of the Grocery Store data, so there are two tables: with photos
 dealt into folds one by one, and with runs of `--run` consecutive photos of a class kept together. The first flatters
@@ -31,7 +31,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def main() -> None:
     """Compare, print the tables and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=SHARED / "data" / "grocery" / "train", type=Path)
+    parser.add_argument("--data", default=SHARED / "data" / "grocery" / "train.txt", type=Path)
     parser.add_argument("--weights", default=SHARED / "weights" / "mobilenetv2_100.tf_in1k", type=Path)
     parser.add_argument("--run", default=8, type=int)
     parser.add_argument("--folds", default=5, type=int)

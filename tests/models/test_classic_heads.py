@@ -57,7 +57,7 @@ def test_a_circle_needs_more_than_a_line() -> None:
     assert min(found[name] for name in NAMES if not name.startswith("linear")) > 0.95
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"random_forest"}))  # whose shares of votes happen to fit here
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"boosting", "random_forest"}))  # whose happen to fit here
 def test_what_is_called_calibrated_is_and_the_rest_is_too_sure(name: str) -> None:
     # overlapping classes: the best possible answer is right in about 3 of 4 rows
     rng = np.random.default_rng(1)
@@ -99,7 +99,7 @@ def test_classes_of_one_row_can_be_calibrated_around(name: str) -> None:
 def test_the_linear_head_is_scikit_learns_on_scaled_features() -> None:
     centred = BLOBS - BLOBS.mean(0)
     scaled = (centred / np.sqrt(np.square(centred).mean())).astype(np.float64)
-    theirs = LogisticRegression(C=0.1, max_iter=2000).fit(scaled, KINDS).predict_proba(scaled)
+    theirs = LogisticRegression(C=1.0, max_iter=2000).fit(scaled, KINDS).predict_proba(scaled)
     np.testing.assert_allclose(HEADS["linear"].build(0).fit(BLOBS, KINDS).predict_proba(BLOBS), theirs, atol=1e-4)
 
 
