@@ -60,6 +60,18 @@ def test_a_linear_code_reaches_the_error_of_principal_components() -> None:
     assert learnt.layer == "0"
 
 
+def test_noise_makes_it_harder_to_give_back_what_was_clean() -> None:
+    torch.manual_seed(0)
+    data = torch.randn(256, 8)
+
+    def error(noise: float) -> float:
+        net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 2))
+        return pretrain_layerwise(net, [data] * 8, epochs=40, lr=1e-2, activation=lambda x: x, noise=noise)[0].after
+
+    assert error(0.0) < 0.01
+    assert error(1.0) == pytest.approx(0.5, rel=0.1)  # half signal, half noise: the best answer is half of what comes
+
+
 def small() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
