@@ -209,6 +209,12 @@ def test_a_deformable_convolution_counts_its_products_and_its_samples() -> None:
     assert (found["macs"], found["other_flops"]) == (6 * 64 * 4 * 9, 7 * 4 * 64 * 9 + 6 * 64)  # and a bias of 0
 
 
+def test_an_lstm_counts_the_products_of_every_step() -> None:
+    net = Net(lambda images, lstm: lstm(images.mean(1))[0], nn.LSTM(16, 32, batch_first=True))
+    found = count(net.eval(), (2, 3, 10, 16), strict=True).total
+    assert found["macs"] == 2 * 10 * 4 * 32 * (16 + 32)
+
+
 def test_a_network_that_looks_at_values_is_explained() -> None:
     with pytest.raises(ModelError, match="depends on the values of the images"):
         count(Net(lambda images: images if images.sum() > 0 else -images), (1, 3, 4, 4))

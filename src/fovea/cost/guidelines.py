@@ -26,7 +26,7 @@ _SMALL_OPERATORS = frozenset(f"aten.{name}" for name in (*ELEMENTWISE, *COPIES))
 _SMALL_SHARE = 0.25  # G4 likewise
 _BRANCHES = 3
 _FLOAT32_BYTES = 4
-_NOISE = 1.4  # between quarters of the passes; a quiet machine stays below 1.1
+_QUIET = 0.95  # share of the time that a program runs on a machine of its own
 
 
 def judge(count: Count) -> list[Finding]:
@@ -87,16 +87,16 @@ def why_slow(seconds: Mapping[str, float], prediction: Prediction, count: Count)
 
 
 def noisy(measured: Measured) -> Finding | None:
-    """Return that other programs kept the machine busy, where times tell so."""
-    if measured.spread < _NOISE:
+    """Return that other programs kept the machine busy, where it shows."""
+    if measured.running >= _QUIET:
         return None
     return Finding(
         severity="warning",
         code="noisy-timing",
-        message=f"the slowest quarter of {measured.repeats} passes took {measured.spread:.1f} times as long as the "
-        "fastest: other programs are running, and the times are not to be trusted",
+        message=f"other programs had the processor for {percent(1 - measured.running)} of the time that was measured, "
+        "which is too long by as much",
         fix="measure again when the machine has nothing else to do",
-        evidence={"spread": measured.spread, "repeats": measured.repeats},
+        evidence={"running": measured.running, "repeats": measured.repeats},
     )
 
 

@@ -80,13 +80,13 @@ class Measured:
     Attributes:
         seconds: of the whole pass.
         by_layer: module path → seconds in its own operators, PyTorch's bookkeeping around them not included.
-        spread: the slowest quarter of the passes against the fastest: 1 on a machine that does nothing else.
+        running: share of the time in which this program had a processor: 1 on a machine that does nothing else.
         repeats: of the whole pass.
     """
 
     seconds: float
     by_layer: dict[str, float]
-    spread: float
+    running: float
     repeats: int
 
 
@@ -101,13 +101,14 @@ def measure(model: nn.Module, shape: Sequence[int], *, budget_s: float = _BUDGET
     with torch.inference_mode():
         for _ in range(_WARM_UP):
             network(images)
+        began_s = time.thread_time()
         whole = _repeated(network, images, budget_s=budget_s * 2 / 3)
+        ran_s = time.thread_time() - began_s
     with torch.no_grad():
         rounds = _layer_times(network, images, budget_s=budget_s / 3)
     names = rounds[0].keys()
     by_layer = {name: statistics.median(times[name] for times in rounds) for name in names}
-    fast, median, slow = statistics.quantiles(whole, n=4)
-    return Measured(median, by_layer, slow / fast, len(whole))
+    return Measured(statistics.median(whole), by_layer, min(1.0, ran_s / sum(whole)), len(whole))
 
 
 def _repeated(network: nn.Module, images: Tensor, *, budget_s: float) -> list[float]:
