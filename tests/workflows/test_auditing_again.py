@@ -50,6 +50,15 @@ def test_without_a_place_for_a_cache_it_works_as_well(
     assert "duplicate-near" in {finding.code for finding in audit(planted, recipe=PLAIN).findings}
 
 
+def test_a_second_run_in_its_fast_form_brings_in_no_torch(tmp_path: Path) -> None:
+    data = plant(tmp_path / "data", train=5, val=3)
+    audit(data, fast=True)
+    code = f"import sys; from fovea.cli import main; main({['audit', str(data), '--fast', '--json']!r}); "
+    code += "print('torch' in sys.modules, 'matplotlib' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr.splitlines()[-1] == "False False", done.stderr
+
+
 SLOWLY = """
 import os, sys, time
 from fovea.data import scanning

@@ -25,18 +25,15 @@ from fovea.core.progress import Progress, Silent
 from fovea.core.recipe import Recipe
 from fovea.data.audit.base import Subject
 from fovea.data.audit.checks import CHECKS, FEATURE_CHECKS
-from fovea.data.audit.copies import Copies
+from fovea.data.audit.grouped import Copies
 from fovea.data.audit.proposal import check_target, propose, write_proposal
 from fovea.data.audit.remembered import remembered_copies
-from fovea.data.augment import Augment
-from fovea.data.augment.grid import augmented_grid
 from fovea.data.decoding import decode
 from fovea.data.looks import Looks
 from fovea.data.manifest import Manifest
 from fovea.data.reading import read_with_looks
-from fovea.evaluation.auditpage import build_audit_report
 from fovea.workflows.beforehand import check_apart, check_folder, check_network
-from fovea.workflows.machine import prepare
+from fovea.workflows.machine import keep_memory, prepare
 from fovea.workflows.stopping import stoppable
 
 GRID_IMAGES, GRID_VIEWS, GRID_PX = 6, 7, 160
@@ -124,12 +121,14 @@ def audit(
         target = Path(write_clean).expanduser()
         check_target(target, Path(source).expanduser())
         check_folder(target.parent, hint="choose another --write-clean")
-    prepare(recipe.train)
+    keep_memory()
     with stoppable(console or Silent()) as progress:
         subject, findings = _examine(source, recipe, fast=fast, progress=progress)
     page = None
     if out is not None:
         view = network_view(subject, recipe) if augment else None
+        from fovea.evaluation.auditpage import build_audit_report
+
         report = build_audit_report(
             subject=subject, findings=findings, network_view=view, elapsed_s=time.monotonic() - started
         )
@@ -175,6 +174,7 @@ def _examine(source: Path | str, recipe: Recipe, *, fast: bool, progress: Progre
     if not fast:
         from fovea.workflows.features import with_features  # the networks' libraries take seconds to import
 
+        prepare(recipe.train)
         judged = with_features(subject, recipe, progress=progress)
         findings += check(judged, progress=progress, features=True)
         subject = judged if len(judged) == len(subject) else subject
@@ -232,6 +232,9 @@ def check(subject: Subject, *, progress: Progress, features: bool = False) -> li
 
 def network_view(subject: Subject, recipe: Recipe) -> bytes:
     """Return a PNG of some training images, plain and as the recipe's augmentation shows them to a network."""
+    from fovea.data.augment import Augment
+    from fovea.data.augment.grid import augmented_grid
+
     wanted = np.flatnonzero(np.isin(subject.splits, ("train", "")))
     some = np.random.default_rng(subject.seed).permutation(wanted)[:GRID_IMAGES]
     images = []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fovea.core.files import cache_root
-from fovea.data.audit import remembered
+from fovea.data.audit import copies, remembered
 from fovea.data.audit.remembered import remembered_copies
 
 from .pictures import looks_at, scene, stored
@@ -19,13 +19,13 @@ from .pictures import looks_at, scene, stored
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the searches that were really made."""
     sizes: list[int] = []
-    real = remembered.find_copies
+    real = copies.find_copies
 
     def find_copies(looks: Any, *given: Any, **options: Any) -> Any:
         sizes.append(len(looks))
         return real(looks, *given, **options)
 
-    monkeypatch.setattr(remembered, "find_copies", find_copies)
+    monkeypatch.setattr(copies, "find_copies", find_copies)
     return sizes
 
 

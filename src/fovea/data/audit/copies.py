@@ -8,8 +8,7 @@ together. No file is opened; everything follows from looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from fovea.data.audit.alignment import Fit, align
 from fovea.data.audit.corners import Pictures, find_corners
+from fovea.data.audit.grouped import Advance, Copies
 from fovea.data.audit.lookalikes import nearest
 from fovea.data.audit.overlays import Guess, overlay
 from fovea.data.audit.signatures import insides, mirrored, signatures
@@ -39,23 +39,6 @@ _TINY_PX, _TINY = 32, 0.999  # images with a shorter side are all coarse structu
 _ROUNDS = 4
 _PAIRED = 1 << 17  # rows whose pairs are made together
 _OVERLAID, _ALIGNED = 2048, 768  # pairs between two reports of progress
-
-Advance = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Groups among N images.
-
-    Attributes:
-        exact: number of the group with the same bytes, -1 where an image is alone (N,).
-        near: number of the group of copies, exact ones included.
-        scene: number of the group of photos of one scene, copies included.
-    """
-
-    exact: np.ndarray
-    near: np.ndarray
-    scene: np.ndarray
 
 
 class _Links(NamedTuple):

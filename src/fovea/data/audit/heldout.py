@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
 from fovea.data.audit.neighbours import Near
@@ -132,6 +131,8 @@ def _votes(discriminant: _Discriminant, near: Near, rows: np.ndarray, sharpness:
 
 def _tune(discriminant: _Discriminant, near: Near) -> Tuned:
     """Choose by the mean log loss of left-out images, on a sample where there are many."""
+    from scipy.optimize import minimize_scalar  # a second, which audits without features do not need
+
     targets = discriminant.targets
     rows = np.flatnonzero(discriminant.counts[targets] > 1)
     if not len(rows):

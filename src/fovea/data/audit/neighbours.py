@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fovea.data.audit import lookalikes
-
 MOST_OF_CLASSES = 10_000
 _DIMENSIONS = 128  # that features are reduced to where there are many images
 _FEW = 4_000  # up to so many images keep all dimensions
@@ -35,6 +33,8 @@ def nearest(features: np.ndarray, *, k: int, seed: int) -> Near:
     >>> nearest(np.array([[0.0, 1], [0.1, 1], [1, 0], [1, 0.1]]), k=1, seed=0).rows.ravel()
     array([1, 0, 3, 2])
     """
+    from fovea.data.audit import lookalikes  # which brings in torch
+
     count = len(features)
     k = min(k, count - 1)
     if k < 1:

@@ -7,12 +7,11 @@ cores too, most of the time goes into waiting.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
-
-import torch
 
 from fovea.core.cores import usable_cores
 
@@ -44,6 +43,10 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Itera
 @contextlib.contextmanager
 def _undivided() -> Iterator[None]:
     """Keep torch from dividing its operations; threads begun meanwhile keep to it."""
+    torch = sys.modules.get("torch")
+    if torch is None:  # so the work is none of its
+        yield
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
