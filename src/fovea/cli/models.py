@@ -20,7 +20,9 @@ _RIGHT = {2, 3, 4, 5}  # columns of numbers
 def models(
     pattern: Annotated[
         str | None,
-        typer.Argument(metavar="PATTERN", help="Part of a name, or a glob over all of it: 'resnet*d'. Default: all."),
+        typer.Argument(
+            metavar="PATTERN", help="Part of a name, with or without tag, or a glob over all of it: 'resnet*d'."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -30,15 +32,18 @@ def models(
     when they are first used; NAME.TAG asks for others than the first. A model folder or a state-dict file given to
     --weights needs no download, and --from-scratch no weights.
     """
-    from fovea.models.listing import search
+    from fovea.workflows import cataloguing
 
-    found = search(pattern)
+    found = cataloguing.listed(pattern)
     if as_json:
         print(json.dumps([network.as_dict() for network in found], indent=2, ensure_ascii=False))
         return
     _print_table([_HEADER, *(_row(network) for network in found)])
     weighted = sum(bool(network.weights) for network in found)
+    unmeasured = sum(network.parameters is None for network in found)
     print(f"{counted(len(found), 'network')}, {weighted:,} with published weights")
+    if unmeasured:
+        print(f"{unmeasured:,} not measured yet: a narrower PATTERN measures them")
 
 
 def _row(network: Network) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What the catalogue has: every architecture with its paper, input size, parameters, multiply-accumulates and weights.
 
 Building 1,500 networks takes half an hour, so parameters and multiply-accumulates come from figures.csv, which
-`python -m fovea.workflows.cataloguing` writes. A network that is not in it, of another timm, is listed without them.
+`workflows.cataloguing` writes. A network that is not in it, of another timm, is listed without them here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from timm.models import PretrainedCfg
 from fovea.core.errors import UnknownName
 from fovea.models.catalogue import Library, names, resolve, torchvision_names, weight_tags
 from fovea.models.papers import Paper, paper_of
+
+Figures = dict[tuple[str, str], tuple[int, int | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,10 @@ class Network:
     macs: int | None
     weights: tuple[str, ...]
 
+    def tagged_names(self) -> list[str]:
+        """Return the names that ask for its published weights."""
+        return [f"{self.name}.{tag}" for tag in self.weights]
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, the paper as `paper`, `year` and `arxiv`."""
         paper = self.paper
@@ -68,7 +74,8 @@ def search(pattern: str | None = None) -> list[Network]:
     """Return the networks whose names fit, in natural order.
 
     Args:
-        pattern: part of a name, or a glob over all of it (`resnet*d`), in any case; None for all.
+        pattern: part of a name, or a glob over all of it (`resnet*d`, `*in22k*`), in any case; with or without the tag
+            of weights. None for all.
 
     Raises:
         UnknownName: none fits; the nearest name is suggested.
@@ -78,11 +85,16 @@ def search(pattern: str | None = None) -> list[Network]:
     """
     wanted = (pattern or "").lower()
     glob = wanted if any(letter in wanted for letter in "*?[") else f"*{wanted}*"
-    fitting = [name for name in architecture_names() if fnmatch.fnmatchcase(name.lower(), glob)]
-    if not fitting:
-        raise UnknownName("network", pattern or "", names())
     tags = _tags()
-    return [_network(name, tags=tags) for name in sorted(fitting, key=_natural)]
+    everything = (_network(name, tags=tags) for name in sorted(architecture_names(), key=_natural))
+    found = [
+        network
+        for network in everything
+        if any(fnmatch.fnmatchcase(name.lower(), glob) for name in (network.name, *network.tagged_names()))
+    ]
+    if not found:
+        raise UnknownName("network", pattern or "", names())
+    return found
 
 
 def architecture_names() -> Iterator[str]:
@@ -124,13 +136,19 @@ def _tags() -> dict[str, list[str]]:
 
 
 @cache
-def _figures() -> dict[tuple[str, str], tuple[int, int | None]]:
-    """Return (parameters, multiply-accumulates) by (library, architecture), as written by workflows.cataloguing."""
-    text = (files("fovea.models") / "figures.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(text.splitlines())
+def _figures() -> Figures:
+    return read_figures((files("fovea.models") / "figures.csv").read_text(encoding="utf-8"))
+
+
+def read_figures(text: str) -> Figures:
+    """Read figures.csv: (parameters, multiply-accumulates) by (library, architecture).
+
+    >>> read_figures("library,architecture,parameters,macs\\nfovea,lenet5,61706,416520\\n")
+    {('fovea', 'lenet5'): (61706, 416520)}
+    """
     return {
         (row["library"], row["architecture"]): (int(row["parameters"]), int(row["macs"]) if row["macs"] else None)
-        for row in rows
+        for row in csv.DictReader(text.splitlines())
     }
 
 

@@ -1,15 +1,17 @@
-"""Measuring the catalogue: parameters and multiply-accumulates of every network, for `models/figures.csv`.
+"""The catalogue with its figures: parameters and multiply-accumulates, from a table or, for a few networks, measured.
+
+The table is `models/figures.csv`.
 
     python -m fovea.workflows.cataloguing src/fovea/models/figures.csv
 
-takes half an hour of one core. What the file has already is kept, so that a new version of timm costs only what is new
-in it, and an interrupted run goes on; to measure anew, remove the file first. Nothing is computed: the networks are
-built without weights and followed with tensors without data.
+measures what it lacks, half an hour of one core for all. So a new version of timm costs only what is new in it, and an
+interrupted run goes on; to measure all anew, remove the file first. Nothing is computed: the networks are built without
+weights and followed with tensors without data.
 """
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -17,11 +19,30 @@ import torch
 from torch import nn
 
 from fovea.core.errors import ModelError
+from fovea.core.files import write_text
 from fovea.cost.counting import count
 from fovea.models import catalogue
-from fovea.models.listing import architecture_names
+from fovea.models.listing import Figures, Network, architecture_names, read_figures, search
 
-COLUMNS = ("library", "architecture", "parameters", "macs")
+MOST_MEASURED = 10  # networks that a listing measures by itself; about a second each
+
+
+def listed(pattern: str | None = None) -> list[Network]:
+    """Return the networks whose names fit, as `search` does; if few lack figures, those are measured.
+
+    Raises:
+        UnknownName: no name fits.
+    """
+    found = search(pattern)
+    lacking = [network for network in found if network.macs is None]
+    return found if len(lacking) > MOST_MEASURED else [_with_figures(network) for network in found]
+
+
+def _with_figures(network: Network) -> Network:
+    if network.macs is not None:
+        return network
+    parameters, macs = figures(network.name)
+    return dataclasses.replace(network, parameters=parameters, macs=macs)
 
 
 def figures(name: str) -> tuple[int, int | None]:
@@ -54,20 +75,22 @@ def _build(plan: catalogue.Plan) -> nn.Module:
 
 
 def write_figures(path: Path) -> None:
-    """Measure what `path` lacks of the catalogue, and write each network's line as soon as it is known."""
-    done: set[tuple[str, str]] = set()
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            done = {(row["library"], row["architecture"]) for row in csv.DictReader(file)}
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if not done:
-            writer.writerow(COLUMNS)
-        for name in architecture_names():
-            library, architecture, _ = catalogue.resolve(name)
-            if (library, architecture) not in done:
-                writer.writerow([library, architecture, *figures(name)])
-                file.flush()
+    """Measure what `path` lacks of the catalogue, and write all anew as soon as one more is known."""
+    known = read_figures(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name in architecture_names():
+        plan = catalogue.plan_of(name)
+        if known.get((plan.library, plan.architecture), (0, None))[1] is None:
+            known[plan.library, plan.architecture] = figures(name)
+            write_text(path, as_csv(known))
+
+
+def as_csv(known: Figures) -> str:
+    """Return figures as the text that `read_figures` reads, sorted."""
+    lines = ["library,architecture,parameters,macs"]
+    for library, architecture in sorted(known):
+        parameters, macs = known[library, architecture]
+        lines.append(f"{library},{architecture},{parameters},{'' if macs is None else macs}")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
