@@ -9,12 +9,13 @@ import numpy as np
 
 from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import label_counts, pretrained, training_loss
+from fovea.doctor.reading import label_counts, poor, pretrained, training_loss
 from fovea.doctor.record import Layer, Loss, Network, Place, Record
 
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "BatchNormAct2d")
 _SMALL_BATCH = 8
 _FOR_NUMBERS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+_MANY = 0.4  # of the convolutions
 _MUCH = 0.6  # dropout
 _PASSING = ("Dropout", "Dropout1d", "Dropout2d", "Flatten", "Identity", "AlphaDropout")
 
@@ -31,9 +32,12 @@ def missing_nonlinearity(record: Record) -> Iterator[Diagnosis]:
         if not pairs:
             continue
         first, second = pairs[0]
+        alike = [layer for layer in network.layers.values() if layer.kind == first.kind and layer.order >= 0]
+        harmless = first.kind == "Conv2d" and len(pairs) < _MANY * len(alike) and not poor(record)
         yield Diagnosis(
             code="missing-nonlinearity",
-            confidence=0.9 if first.kind == "Linear" else 0.75,
+            confidence=0.5 if harmless else 0.9 if first.kind == "Linear" else 0.75,
+            severity="note" if harmless else "alarm",  # a stage's first convolution often has none, and others do
             message=f"{second.name} takes the output of {first.name} as it is: without a nonlinearity between them two "
             f"{first.kind} layers do no more than one"
             + (f" ({counted(len(pairs), 'such pair')} in {network.kind})" if len(pairs) > 1 else ""),
