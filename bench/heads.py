@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def main() -> None:
         found = compare_heads(features[kept], labels[kept], folds=options.folds, seed=options.seed, groups=groups)
         heading = f"{int(kept.sum()):,} photos of {int(often.sum())} classes, {features.shape[1]} features, {dealt}"
         text.append(f"{heading}\n\n{table(found)}\n\n{found.answer}\n")
-        figures[dealt] = plain(found)
+        figures[dealt] = plain(asdict(found))
     print("\n".join(text))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "heads.txt").write_text("\n".join(text), encoding="utf-8")

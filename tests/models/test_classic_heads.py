@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_digits, make_circles
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC
 
 from fovea.models.classic_heads import HEADS, Tempered
@@ -76,14 +77,13 @@ def test_what_is_called_calibrated_is_and_the_rest_is_too_sure(name: str) -> Non
 def test_a_temperature_never_changes_the_answer_and_helps_the_log_loss() -> None:
     features, labels = load_digits(return_X_y=True)
     inside, outside, learnt, asked = halves(features[:600] / 16, labels[:600])
-    tempered = Tempered(SVC(C=10.0), seed=0)
+    tempered, hot = (Tempered(OneVsRestClassifier(SVC(C=10.0)), seed=0) for _ in range(2))
     tempered.fit(inside, learnt)
-    found = tempered.predict_proba(outside)
-    assert np.array_equal(found.argmax(1), SVC(C=10.0).fit(inside, learnt).decision_function(outside).argmax(1))
-    assert tempered.temperature < 0.9  # votes of pairs are too flat as logits
-    own = found[np.arange(len(asked)), asked]
-    hot = Tempered(SVC(C=10.0), seed=0)
     hot.machine.fit(inside, learnt)
+    found = tempered.predict_proba(outside)
+    assert np.array_equal(found.argmax(1), hot.machine.predict(outside))
+    assert hot.temperature == 1 and tempered.temperature < 0.9  # margins of 1 are too flat as logits
+    own = found[np.arange(len(asked)), asked]
     assert -np.log(own).mean() < -np.log(hot.predict_proba(outside)[np.arange(len(asked)), asked]).mean() - 0.2
 
 
