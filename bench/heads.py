@@ -77,7 +77,7 @@ def look(data: Path, weights: Path, run: int) -> tuple[np.ndarray, np.ndarray, n
 def table(found: HeadComparison) -> str:
     """Return a Markdown table, one head a row."""
     lines = [
-        f"| head | accuracy | 95 % | against {found.baseline} | interval | verdict | log loss | s |",
+        f"| head | accuracy | 95 % | against {found.baseline}, points | interval | verdict | log loss | s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for score in found.scores:
