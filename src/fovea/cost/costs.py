@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -40,11 +40,16 @@ class Costs:
     peak: Peak | None = None
     measured: Measured | None = None
 
+    @property
+    def total(self) -> dict[str, Any]:
+        """Everything in sum, as JSON-ready values."""
+        return {**self.count.total, **_reach_values(self.reach), **self._memory(), **self._time()}
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values: `input`, `total`, `layers`, `unknown`, `machine`, `findings`."""
         return {
             "input": list(self.count.shape),
-            "total": {**self.count.total, **_reach_values(self.reach), **self._memory(), **self._time()},
+            "total": self.total,
             "layers": [self._layer(layer) for layer in self.count.layers],
             "unknown": self.count.unknown,
             "machine": None if self.machine is None else vars(self.machine),
@@ -114,17 +119,15 @@ def cost_of(
     model.eval()
     try:
         reaches = Reaches()
-        counted_costs = count(model, shape, strict=strict, also=[reaches])
-        findings = [_gaps(counted_costs)] if counted_costs.unknown else []
+        sums = count(model, shape, strict=strict, also=[reaches])
+        findings = (_gaps(sums), *guidelines.judge(sums), guidelines.foldable(model, sums))
         found = Costs(
-            count=counted_costs,
+            count=sums,
             reach=reaches.last,
             reaches=reaches.by_layer,
             predicted_peak=memory.predict_peak(model, shape),
-            findings=findings + guidelines.judge(counted_costs),
+            findings=[finding for finding in findings if finding is not None],
         )
-        if (fold := guidelines.foldable(model, counted_costs)) is not None:
-            found.findings.append(fold)
         return _with_measurements(found, model, say) if measure else found
     finally:
         model.train(was_training)
@@ -141,11 +144,8 @@ def _with_measurements(found: Costs, model: nn.Module, say: Callable[[str], None
     prediction = {layer.name: latency.predict(layer.operations, machine) for layer in found.count.layers}
     whole = sum(prediction.values(), start=Prediction())
     about_time = [guidelines.noisy(measured), guidelines.why_slow(measured.by_layer, whole, found.count)]
-    return Costs(
-        count=found.count,
-        reach=found.reach,
-        reaches=found.reaches,
-        predicted_peak=found.predicted_peak,
+    return replace(
+        found,
         findings=[*filter(None, about_time), *found.findings],
         machine=machine,
         prediction=prediction,
@@ -154,7 +154,9 @@ def _with_measurements(found: Costs, model: nn.Module, say: Callable[[str], None
     )
 
 
-def _gaps(found: Count) -> Finding:
+def _gaps(found: Count) -> Finding | None:
+    if not found.unknown:
+        return None
     names = ", ".join(f"{name} ×{times}" for name, times in found.unknown.items())
     return Finding(
         severity="warning",

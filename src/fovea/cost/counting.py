@@ -72,23 +72,13 @@ class Layer:
 
     @property
     def macs(self) -> int:
+        """Multiply-accumulates."""
         return sum(one.work.macs for one in self.operations)
 
     @property
-    def other_flops(self) -> int:
-        return sum(one.work.other_flops for one in self.operations)
-
-    @property
-    def activations(self) -> int:
-        return sum(one.activations for one in self.operations)
-
-    @property
-    def bytes_read(self) -> int:
-        return sum(one.bytes_read for one in self.operations)
-
-    @property
-    def bytes_written(self) -> int:
-        return sum(one.bytes_written for one in self.operations)
+    def bytes(self) -> int:
+        """Read and written."""
+        return sum(one.bytes for one in self.operations)
 
     @property
     def output(self) -> tuple[int, ...] | None:
@@ -220,13 +210,21 @@ def _layers(model: nn.Module, operations: Sequence[Operation], visits: Counter[s
 
 def _numbers(layers: Sequence[Layer]) -> dict[str, Any]:
     """Return the sums over some layers."""
-    sums = {
-        name: sum(getattr(layer, name) for layer in layers)
-        for name in ("params", "trainable", "macs", "other_flops", "activations", "bytes_read", "bytes_written")
+    operations = [one for layer in layers for one in layer.operations]
+    macs = sum(one.work.macs for one in operations)
+    moved = sum(one.bytes for one in operations)
+    return {
+        "params": sum(layer.params for layer in layers),
+        "trainable": sum(layer.trainable for layer in layers),
+        "macs": macs,
+        "flops": 2 * macs,
+        "other_flops": sum(one.work.other_flops for one in operations),
+        "activations": sum(one.activations for one in operations),
+        "bytes": moved,
+        "bytes_read": sum(one.bytes_read for one in operations),
+        "bytes_written": sum(one.bytes_written for one in operations),
+        "arithmetic_intensity": sum(one.flops for one in operations) / moved if moved else None,
     }
-    moved = sums["bytes_read"] + sums["bytes_written"]
-    done = 2 * sums["macs"] + sums["other_flops"]
-    return {**sums, "flops": 2 * sums["macs"], "bytes": moved, "arithmetic_intensity": done / moved if moved else None}
 
 
 def _bytes_read(call: Call) -> int:

@@ -99,26 +99,26 @@ def _each_side(
         channels: whether channels are mixed too, as a convolution does.
     """
     if channels:
-        field = field.mixed([1])
-    dims, axes = list(field.dims), dict(field.axes)
-    dims[1] = (Atom(shape[1]),) if channels else dims[1]
-    for side, position in enumerate(range(len(shape) - 2, len(shape)) if len(shape) > 3 else range(2, len(shape))):
+        field = _with_dim(field.mixed([1]), 1, (Atom(shape[1]),))
+    for side, position in enumerate(range(2, len(shape))):
         letter = field.axis_of(position)
-        changed = change(axes[letter], side) if letter else None
+        changed = change(field.axes[letter], side) if letter else None
         if letter and changed:
-            axes[letter], dims[position] = changed, (Atom(changed.size, letter),)
-        elif field.along(position):
-            axes.update(field.mixed([position]).axes)
-            dims[position] = (Atom(shape[position]),)
+            field = _with_dim(field, position, (Atom(changed.size, letter),))
+            field = replace(field, axes={**field.axes, letter: changed})
         else:
-            dims[position] = (Atom(shape[position]),)
-    return replace(field, dims=tuple(dims), axes=axes)
+            field = _with_dim(field.mixed([position]), position, (Atom(shape[position]),))
+    return field
+
+
+def _with_dim(field: Field, position: int, dim: Dim) -> Field:
+    return replace(field, dims=(*field.dims[:position], dim, *field.dims[position + 1 :]))
 
 
 def _windows(
     call: Call, *, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
 ) -> Callable[[Axis, int], Axis | None]:
-    shape = call.outputs[0].shape[-2:]
+    shape = call.outputs[0].shape[2:]
 
     def change(axis: Axis, side: int) -> Axis | None:
         if 1 < kernel[side] == axis.size and padding[side] == 0:
@@ -133,12 +133,14 @@ def _windows(
 @_rule("convolution", summary="a window over the map, and all channels of a group")
 def _convolution(call: Call, known: Known) -> Field:
     given, weight = known.of("input"), call.arguments["weight"]
-    values = {name: call.arguments[name] for name in ("stride", "padding", "dilation")}
     if given is None:
         return _lost(known.all()[0], call.result.shape, "a convolution of constants with computed weights")
-    change = _windows(call, kernel=weight.shape[2:], **values)
+    settings = {name: call.arguments[name] for name in ("stride", "padding", "dilation")}
+    if {*weight.shape[2:], *settings["stride"]} == {1} and not any(settings["padding"]):  # also of lists of tokens
+        return _under(_with_dim(given.mixed([1]), 1, (Atom(call.result.shape[1]),)), [known.of("weight")])
+    change = _windows(call, kernel=weight.shape[2:], **settings)
     if call.arguments["transposed"]:
-        change = _spread(call.result.shape[-2:], kernel=weight.shape[2:], **values)
+        change = _spread(call.result.shape[2:], kernel=weight.shape[2:], **settings)
     return _under(_each_side(given, call.result.shape, change, channels=True), [known.of("weight")])
 
 
@@ -230,11 +232,11 @@ def _slice(call: Call, known: Known) -> Field:
 
 def _cut(field: Field, position: int, start: int, step: int, result: Tensor) -> Field:
     size, letter = result.shape[position], field.axis_of(position)
-    dims, axes = list(field.dims), dict(field.axes)
-    dims[position] = (Atom(size, letter or field.along(position)),)
+    field = _with_dim(field, position, (Atom(size, letter or field.along(position)),))
     if letter:
-        axes[letter] = replace(axes[letter].shifted(start), size=size, stride=axes[letter].stride * step)
-    return replace(field, dims=tuple(dims), axes=axes)
+        axis = field.axes[letter].shifted(start)
+        field = replace(field, axes={**field.axes, letter: replace(axis, size=size, stride=axis.stride * step)})
+    return field
 
 
 @_rule("split", "split_with_sizes", summary="the positions of one dimension, shared out")
@@ -288,11 +290,7 @@ def _concatenation(call: Call, known: Known) -> Field:
     shape, fields = call.result.shape, known.all()
     position = call.arguments["dim"] % len(shape)
     along = "".join(sorted({letter for field in fields for letter in field.along(position)}))
-    joined: Dim = (Atom(shape[position], along),)
-    whole = merged(
-        [replace(field, dims=(*field.dims[:position], joined, *field.dims[position + 1 :])) for field in fields], shape
-    )
-    return whole
+    return merged([_with_dim(field, position, (Atom(shape[position], along),)) for field in fields], shape)
 
 
 @_rule("stack", summary="the union of the branches, in a new dimension")
@@ -347,24 +345,26 @@ def _batch_norm(call: Call, known: Known) -> list[Field]:
     return [field] + [_lost(field, tensor.shape, "") for tensor in call.outputs[1:]]
 
 
-@_rule("mm", "addmm", "bmm", "baddbmm", "mv", summary="the last dimension of the one and that of the other are mixed")
+_FACTORS = {
+    **dict.fromkeys(("aten.mm", "aten.bmm"), ("self", "mat2")),
+    "aten.addmm": ("mat1", "mat2"),
+    "aten.baddbmm": ("batch1", "batch2"),
+}
+
+
+@_rule(*_FACTORS, summary="the last dimension of the one and the last but one of the other are mixed")
 def _product(call: Call, known: Known) -> Field:
-    factors = ("self", "mat2") if "mat2" in call.arguments else ("mat1", "mat2")
-    factors = {"addmm": ("mat1", "mat2"), "baddbmm": ("batch1", "batch2"), "mv": ("self", "vec")}.get(
-        call.name.removeprefix("aten."), factors
-    )
-    left, right = (known.of(name) for name in factors)
-    rows = call.result.dim() - 1  # of the left factor: (…, n, k) · (…, k, m) -> (…, n, m)
-    size = (Atom(call.result.shape[-1]),)
-    inner = max(0, rows - 1)
-    if left is None:
-        if right is None:
-            return merged(known.all(), call.result.shape)
-        return replace(right.mixed([inner]), dims=(*((Atom(n),) for n in call.result.shape[:-1]), right.dims[-1]))
-    mixed = left.mixed([len(left.dims) - 1])
-    if right is None:
-        return replace(mixed, dims=(*left.dims[:-1], size)[: call.result.dim()])
-    return _under(replace(mixed, dims=(*left.dims[:-1], right.dims[-1])), [right.mixed([inner])])
+    shape = call.result.shape
+    left, right = (known.of(name) for name in _FACTORS[call.name])  # (…, n, k) · (…, k, m) -> (…, n, m)
+    if right is not None:
+        right = right.mixed([len(right.dims) - 2])
+    if left is not None:
+        dim = right.dims[-1] if right else (Atom(shape[-1]),)
+        left = left.mixed([len(left.dims) - 1])
+        return _under(_with_dim(left, len(left.dims) - 1, dim), [right])
+    if right is not None:
+        return replace(right, dims=(*((Atom(size),) for size in shape[:-1]), right.dims[-1]))
+    return merged(known.all(), shape)  # only what is added depends on the image
 
 
 @_rule(*ATTENTION, summary="every query sees all keys")
@@ -372,5 +372,5 @@ def _attention(call: Call, known: Known) -> list[Field]:
     query, key, value = (known.of(name) for name in ("query", "key", "value"))
     base = query or merged(known.all(), call.arguments["query"].shape)
     seen = [field.mixed([len(field.dims) - 2]) for field in (key, value) if field]
-    out = _under(replace(base, dims=(*base.dims[:-1], (Atom(call.outputs[0].shape[-1]),))), seen)
+    out = _under(_with_dim(base, len(base.dims) - 1, (Atom(call.outputs[0].shape[-1]),)), seen)
     return [out] + [_lost(out, tensor.shape, "") for tensor in call.outputs[1:]]

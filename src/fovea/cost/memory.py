@@ -2,7 +2,8 @@
 
 Predicted: the same Python code runs on tensors without data, and a ledger follows the storages that its operators make
 from their first use until nobody holds them: activations saved for the backward pass, gradients and the optimiser's
-state included. What an operator needs only within itself is not seen. Measured: what PyTorch's allocator hands out.
+state included. Of what operators need only within themselves, the copy of a convolution's weights is counted, the rest
+not seen. Measured: what PyTorch's allocator hands out.
 
 Memory is that of tensors: weights, buffers, images and all that is made from them; Python and the libraries add theirs.
 """
@@ -26,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 from fovea.cost.watching import Call, faked, watch
 
 _MEMORY_EVENT = "[memory]"
+_REORDERING = ("aten.convolution", "aten.convolution_backward")  # oneDNN copies their weights into its own layout
 _MOMENTS = 2  # that AdamW keeps of each weight
 _STEP_COPIES = 2  # of a weight that AdamW makes while it changes it
 
@@ -60,8 +62,10 @@ class Ledger:
         self.holds([images])
 
     def saw(self, call: Call) -> None:
-        """Enter what the operator made."""
+        """Enter what the operator made, and what it needed meanwhile."""
         self.holds(call.outputs)
+        if call.name in _REORDERING:
+            self.peak = max(self.peak, self.live + _bytes_of([call.arguments["weight"]]))
 
     def holds(self, tensors: Iterable[Tensor]) -> None:
         """Enter the storages of tensors, each once, until they are gone."""

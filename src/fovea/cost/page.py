@@ -95,8 +95,7 @@ def _layer(layer: Layer, costs: Costs) -> list[Cell]:
         share = taken / (1000 * sum(costs.measured.by_layer.values())) if taken else None
         bound = costs.prediction[layer.name].bound if layer.operations else None
         cells += [taken, share, bound_text(bound), predicted]
-    moved = round((layer.bytes_read + layer.bytes_written) / 1000)
-    return [*cells, moved, reach_text(costs.reaches.get(layer.name))[0], layer.params]
+    return [*cells, round(layer.bytes / 1000), reach_text(costs.reaches.get(layer.name))[0], layer.params]
 
 
 def _machine(costs: Costs) -> list[Block]:

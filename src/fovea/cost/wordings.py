@@ -53,7 +53,7 @@ def reach_text(reach: Reach | None) -> tuple[str, str]:
 
 def summary(costs: Costs) -> list[tuple[str, str, str]]:
     """Return (name, value, note) of everything in sum."""
-    total = costs.as_dict()["total"]
+    total = costs.total
     frozen = total["params"] - total["trainable"]
     intensity = total["arithmetic_intensity"]
     rows = [
