@@ -76,14 +76,15 @@ def test_multi_hinge_of_two_classes_is_the_hinge_of_their_difference() -> None:
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy, MultiHinge, Focal, ZeroOne])
-def test_what_is_left_out_might_as_well_not_be_there(loss: type[CrossEntropy]) -> None:
+@pytest.mark.parametrize("mark", [255, -100, 0])  # 0: a class of its own, such as the background
+def test_what_is_left_out_might_as_well_not_be_there(loss: type[CrossEntropy], mark: int) -> None:
     marked = IDS.clone()
-    marked[::3] = 255
-    kept = marked != 255
+    marked[::3] = mark
+    kept = marked != mark
     for reduction in ("mean", "sum"):
         apart = loss(weight=WEIGHT, reduction=reduction)(SCORES[kept], IDS[kept])
-        torch.testing.assert_close(loss(weight=WEIGHT, ignore_index=255, reduction=reduction)(SCORES, marked), apart)
-    assert loss(ignore_index=255, reduction="none")(SCORES, marked)[~kept].abs().max() == 0
+        torch.testing.assert_close(loss(weight=WEIGHT, ignore_index=mark, reduction=reduction)(SCORES, marked), apart)
+    assert loss(ignore_index=mark, reduction="none")(SCORES, marked)[~kept].abs().max() == 0
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy, MultiHinge, Focal])

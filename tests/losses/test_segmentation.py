@@ -107,6 +107,14 @@ def test_pixels_left_out_might_as_well_not_be_there(loss: type[RegionLoss], targ
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_a_class_can_be_what_is_left_out(loss: type[RegionLoss]) -> None:
+    marked = torch.where(IDS == 0, 255, IDS)
+    torch.testing.assert_close(
+        loss(ignore_index=0, reduction="none")(SCORES, IDS), loss(ignore_index=255, reduction="none")(SCORES, marked)
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_over_images_each_image_is_judged_by_itself(loss: type[RegionLoss]) -> None:
     each = loss(over="image", reduction="none")(SCORES, IDS)
     apart = torch.cat([loss(reduction="none")(SCORES[[image]], IDS[[image]]) for image in range(3)])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fovea.core.registry import Registry
+from fovea.losses.checks import IGNORE_INDEX
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -56,6 +57,38 @@ class Loss(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value in options.items() if name != "training")
 
 
+class WeightedLoss(Loss):
+    """A loss whose classes may weigh differently, and some of whose targets may not count.
+
+    Args:
+        weight: one number from 0 on for each class (C,); None for equal ones.
+        ignore_index: a target of this value does not count.
+        reduction: as in `Loss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: Sequence[float] | Tensor | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.ignore_index = ignore_index
+        self.weight: Tensor | None
+        self.register_buffer("weight", _class_weights(weight), persistent=False)
+
+    def weight_for(self, scores: Tensor) -> Tensor | None:
+        """Return the weights (C,) in the type of scores (B, C, …), checked to be as many as there are classes."""
+        if self.weight is None:
+            return None
+        if len(self.weight) != scores.shape[1]:
+            raise ValueError(
+                f"weight has {len(self.weight)} numbers, expected one for each class of scores {tuple(scores.shape)}"
+            )
+        return self.weight.to(scores.dtype)
+
+
 def at_least_float32(values: Tensor) -> Tensor:
     """Return half-precision numbers as float32; leave everything else alone."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
@@ -82,7 +115,7 @@ def reduced(values: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
     return values.sum() / torch.where(total > 0, total, 1)
 
 
-def class_weights(weight: Sequence[float] | Tensor | None) -> Tensor | None:
+def _class_weights(weight: Sequence[float] | Tensor | None) -> Tensor | None:
     """Return the weights of C classes as a tensor (C,), checked to be finite and not negative."""
     if weight is None:
         return None
@@ -90,14 +123,3 @@ def class_weights(weight: Sequence[float] | Tensor | None) -> Tensor | None:
     if weights.ndim != 1 or not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()):
         raise ValueError(f"weight is {weight}, expected one finite number from 0 on for each class")
     return weights
-
-
-def fitting_weights(weights: Tensor | None, scores: Tensor) -> Tensor | None:
-    """Return the weights (C,) in the type of scores (B, C, …), checked to be as many as there are classes."""
-    if weights is None:
-        return None
-    if len(weights) != scores.shape[1]:
-        raise ValueError(
-            f"weight has {len(weights)} numbers, expected one for each class of scores {tuple(scores.shape)}"
-        )
-    return weights.to(scores.dtype)

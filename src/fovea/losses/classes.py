@@ -11,37 +11,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fovea.losses.base import LOSSES, Loss, class_weights, fitting_weights
+from fovea.losses.base import LOSSES, WeightedLoss
 from fovea.losses.checks import IGNORE_INDEX, as_class_ids, as_distributions, expect_classes, expect_range, may_look
 
 
-class ClassLoss(Loss):
-    """What the losses below share.
+class ClassLoss(WeightedLoss):
+    """What the losses below share. With weights the mean divides by the weights of the targets, as in torch.
 
     Args:
-        weight: one for each class (C,); None for equal ones.
-        ignore_index: a target of this value does not count.
-        reduction: as in `Loss`; with weights the mean divides by the weights of the targets, as in torch.
+        weight, ignore_index, reduction: as in `WeightedLoss`.
     """
-
-    def __init__(
-        self,
-        *,
-        weight: Sequence[float] | Tensor | None = None,
-        ignore_index: int = IGNORE_INDEX,
-        reduction: str = "mean",
-    ) -> None:
-        super().__init__(reduction=reduction)
-        self.ignore_index = ignore_index
-        self.weight: Tensor | None
-        self.register_buffer("weight", class_weights(weight), persistent=False)
 
     def each(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the loss of each target and the weight of its class."""
-        ids, counts = as_class_ids(scores, target, ignore_index=self.ignore_index)
-        weight = fitting_weights(self.weight, scores)
-        weights = counts.to(scores.dtype) if weight is None else weight[ids] * counts
+        ids, weights = self.targets(scores, target)
         return self.cost(scores, ids) * weights, weights
+
+    def targets(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class ids (B, …), 0 where they do not count, and what each weighs."""
+        ids, counts = as_class_ids(scores, target, ignore_index=self.ignore_index)
+        weight = self.weight_for(scores)
+        return ids, counts.to(scores.dtype) if weight is None else weight[ids] * counts
 
     def cost(self, scores: Tensor, ids: Tensor) -> Tensor:
         """Return the unweighted loss (B, …) of each class id (B, …)."""
@@ -116,15 +106,16 @@ class CrossEntropy(ClassLoss):
     def each(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the loss of each target and the weight of its class."""
         expect_classes(scores)
-        weight = fitting_weights(self.weight, scores)
         if target.is_floating_point() and target.ndim == scores.ndim:
-            return self._cross_entropy(scores, as_distributions(scores, target), weight), None
-        ids, counts = as_class_ids(scores, target, ignore_index=self.ignore_index)
-        weights = counts.to(scores.dtype) if weight is None else weight[ids] * counts
-        return self._cross_entropy(scores, ids, weight) * counts, weights
+            return self._cross_entropy(scores, as_distributions(scores, target)), None
+        _, weights = self.targets(scores, target)
+        return self._cross_entropy(scores, target.long(), ignore_index=self.ignore_index), weights
 
-    def _cross_entropy(self, scores: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        return functional.cross_entropy(scores, target, weight, reduction="none", label_smoothing=self.smoothing)
+    def _cross_entropy(self, scores: Tensor, target: Tensor, *, ignore_index: int = IGNORE_INDEX) -> Tensor:
+        weight = self.weight_for(scores)  # inside, because label smoothing weighs every class of a target
+        return functional.cross_entropy(
+            scores, target, weight, ignore_index=ignore_index, reduction="none", label_smoothing=self.smoothing
+        )
 
 
 @LOSSES.register("label_smoothing", summary="cross-entropy with part of the target spread (Szegedy et al. 2016, §7)")

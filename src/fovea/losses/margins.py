@@ -12,19 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fovea.losses.base import LOSSES, Loss, class_weights
+from fovea.losses.base import LOSSES, WeightedLoss
 from fovea.losses.checks import IGNORE_INDEX, as_answers
 
 _STEEPEST = 50.0  # exponents above go on in a straight line: float32 overflows at 88, and sums need room
 
 
-class MarginLoss(Loss):
+class MarginLoss(WeightedLoss):
     """What the losses below share.
 
     Args:
         weight: of no and of yes; what lies between weighs between.
-        ignore_index: a target of this value does not count.
-        reduction: as in `Loss`.
+        ignore_index, reduction: as in `WeightedLoss`.
     """
 
     def __init__(
@@ -34,10 +33,7 @@ class MarginLoss(Loss):
         ignore_index: int = IGNORE_INDEX,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(reduction=reduction)
-        self.ignore_index = ignore_index
-        self.weight: Tensor | None
-        self.register_buffer("weight", class_weights(weight), persistent=False)
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
         if self.weight is not None and len(self.weight) != 2:
             raise ValueError(f"weight has {len(self.weight)} numbers, expected 2: of no and of yes")
 

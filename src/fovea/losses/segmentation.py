@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fovea.losses.base import LOSSES, Loss, class_weights, fitting_weights
+from fovea.losses.base import LOSSES, WeightedLoss
 from fovea.losses.checks import IGNORE_INDEX, as_answers, as_class_ids, expect_range
 
 
@@ -40,15 +40,13 @@ class Regions:
         return self.scores.softmax(1) if self.exclusive else self.scores.sigmoid()
 
 
-class RegionLoss(Loss):
+class RegionLoss(WeightedLoss):
     """What the losses below share: a loss for each class, over the batch as one or in each image.
 
     Args:
         over: "batch", one overlap for each class over all images, so that an image without the class is no special
             case; or "image", where every image counts the same, large objects or small.
-        weight: one for each class (C,); None for equal ones.
-        ignore_index: pixels whose target is this do not count.
-        reduction: as in `Loss`; "none" gives (1, C) over the batch, (B, C) over images.
+        weight, ignore_index, reduction: as in `WeightedLoss`; "none" gives (1, C) over the batch, (B, C) over images.
     """
 
     def __init__(
@@ -59,19 +57,16 @@ class RegionLoss(Loss):
         ignore_index: int = IGNORE_INDEX,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(reduction=reduction)
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
         if over not in ("batch", "image"):
             raise ValueError(f"over is {over!r}, expected 'batch' or 'image'")
         self.over = over
-        self.ignore_index = ignore_index
-        self.weight: Tensor | None
-        self.register_buffer("weight", class_weights(weight), persistent=False)
 
     def each(self, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the loss of each class in each group (G, C), and what it weighs."""
         regions = self._regions(scores, target)
         weights = self.counted(regions)
-        if (weight := fitting_weights(self.weight, scores)) is not None:
+        if (weight := self.weight_for(scores)) is not None:
             weights = weights * weight
         return self.cost(regions) * weights, weights
 
