@@ -8,13 +8,14 @@ import copy
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, update_bn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDataset
 from torchvision import transforms
 
 from fovea.doctor.watching import Doctor
@@ -261,3 +262,37 @@ def test_a_head_that_comes_with_the_second_stage_is_seen() -> None:
     (seen,) = doctor.record.networks
     assert all(each.trainable and each.optimised for each in seen.parameters.values())
     assert alarms(doctor) == [] and "frozen-parameters" not in codes(doctor), doctor.text()
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_batches_cut_by_hand_in_the_order_of_the_classes_are_named(mixed: bool) -> None:
+    torch.manual_seed(0)
+    images, labels = digits()
+    order = torch.randperm(1200) if mixed else labels[:1200].argsort()
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for rows in order.split(32):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+            optimizer.step()
+    assert ("not-shuffled" in alarms(doctor)) is not mixed, doctor.text()
+
+
+def test_parts_that_samplers_choose_of_one_dataset_are_training_and_evaluation() -> None:
+    torch.manual_seed(0)
+    dataset, order = TensorDataset(*digits()), torch.randperm(1797).tolist()
+    train = DataLoader(dataset, batch_size=32, sampler=SubsetRandomSampler(order[:1200]))
+    held = DataLoader(dataset, batch_size=200, sampler=SubsetRandomSampler(order[1200:]))
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for images, labels in train:
+            optimizer.zero_grad()
+            functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+        with torch.no_grad():
+            for images, labels in held:
+                functional.cross_entropy(model(images), labels)  # in training mode
+    assert alarms(doctor) == ["eval-in-train-mode"], doctor.text()
+    assert len(doctor.record.galleries["eval"].pictures) > 100

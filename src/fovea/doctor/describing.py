@@ -19,6 +19,7 @@ from fovea.doctor.tensors import equal_rows, is_leaf
 
 _SETTINGS = ("p", "momentum", "eps", "in_features", "out_features", "in_channels", "out_channels", "groups",
              "kernel_size", "stride", "dilation", "padding", "num_features", "negative_slope", "affine")  # fmt: skip
+_OF_ALL = (RandomSampler, SequentialSampler, WeightedRandomSampler)
 _MOVING = ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomRotation", "RandomAffine", "RandomPerspective",
            "RandomCrop", "RandomResizedCrop")  # fmt: skip
 _MOST_LABEL_CLASSES = 100_000
@@ -248,7 +249,8 @@ def loader(given: DataLoader[Any]) -> Loader:
         images=images,
         transforms=" ".join(repr(transforms).split()) if transforms is not None else "",
         moves=[type(each).__name__ for each in _steps(transforms) if _moves_images_alone(each)],
-        dataset=id(given.dataset),
+        # a sampler of one's own may well choose a part: of one dataset, one for training and one for evaluation
+        dataset=id(given.dataset if isinstance(sampler, _OF_ALL) else sampler),
     )
 
 

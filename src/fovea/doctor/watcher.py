@@ -151,7 +151,7 @@ class Watcher:
         """Return the place of a loader in the record: that of one like it, where each evaluation makes its own."""
         place = self._loaders.get(loader)
         if place is None:
-            self._kept.append(loader.dataset)  # not the loader, whose workers it would keep
+            self._kept += [loader.dataset, loader.sampler]  # not the loader, whose workers it would keep
             facts = describing.loader(loader)
             place = next((each for each, known in enumerate(self.record.loaders) if known.is_like(facts)), None)
             if place is None:

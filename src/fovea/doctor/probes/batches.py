@@ -10,12 +10,13 @@ import numpy as np
 from fovea.core.wording import counted
 from fovea.doctor.files.colors import orders
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import batches_of, pretrained
+from fovea.doctor.reading import batches_of, for_classes, pretrained
 from fovea.doctor.record import Batch, Loader, Record
 
 _SHIFT = 0.35  # standard deviations, between the channel means of training and evaluation
 _SCALE = 1.6  # ratio of standard deviations
 _FEW = 3
+_IN_A_ROW = 8  # batches of the first steps, for their order to tell
 _BATCHES = 3  # of training, below which only what is far off counts
 _WIDER = 1.3  # of standard deviations: noise and erasing alone stretch the range, scaling both
 _OTHER_CLASSES = 0.3  # half the sum of the differences between class shares
@@ -175,11 +176,13 @@ def _told(values: np.ndarray) -> str:
 @PROBES.register("not-shuffled", summary="training batches in the order of the classes")
 def not_shuffled(record: Record) -> Iterator[Diagnosis]:
     """Batches hold fewer classes than batches drawn at random would."""
-    for loader in record.loaders:
-        if loader.phase != "train" or len(loader.label_batches) < 3:
-            continue
+    drawn = [loader for loader in record.loaders if loader.phase == "train" and len(loader.label_batches) >= 3]
+    if not drawn and (own := _by_hand(record)).label_batches:
+        drawn = [own]
+    for loader in drawn:
         ratio = _mixture(loader)
-        if math.isfinite(ratio) and ratio < 0.6:
+        chosen = loader.shuffled is None and not for_classes(record)  # as miners of triplets want them
+        if math.isfinite(ratio) and ratio < 0.6 and not chosen:
             yield Diagnosis(
                 code="not-shuffled",
                 confidence=0.95 if loader.shuffled is False else 0.8,
@@ -200,6 +203,16 @@ def not_shuffled(record: Record) -> Iterator[Diagnosis]:
                 fix="DataLoader(..., shuffle=True)",
                 evidence={"variety": ratio},
             )
+
+
+def _by_hand(record: Record) -> Loader:
+    """Return the batches of the first steps as if a loader had handed them out, where none did."""
+    train = enumerate(batches_of(record, "train"))
+    labels = [batch.labels for place, batch in train if batch.step <= place + 1 and batch.labels is not None]
+    labels = [each for each in labels if each.ndim == 1 and each.dtype.kind == "i"]
+    own = Loader(batch_size=None, shuffled=None, drop_last=False, images=None)
+    own.label_batches = labels if len(labels) >= _IN_A_ROW else []
+    return own
 
 
 def _mixture(loader: Loader) -> float:
