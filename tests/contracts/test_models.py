@@ -21,7 +21,8 @@ from fovea.models.nets import NETS
 
 CLASSES = ("apple", "pear", "plum")
 
-# name: two sizes in pixels. Where a network is built for one size, it is built for each.
+# name: two sizes in pixels. Where a network is built for one size, it is built for each. With BatchNorm the first leaves
+# a last map of more than one pixel: normalising two values a channel, one step can end in NaN.
 FAST = {
     "lenet5": (32, 45),
     "nin": (64, 80),
@@ -39,17 +40,17 @@ FAST = {
 SLOW = {
     "seresnet18": (64, 96),
     "mobilenetv1_100": (64, 96),
-    "inception_resnet_v1": (96, 128),
+    "inception_resnet_v1": (139, 171),
     "alexnet": (64, 96),
     "vgg11": (64, 96),
     "vgg13": (64, 96),
     "vgg16_bn": (64, 96),
     "vgg19": (64, 96),
     "torchvision/vgg11_bn": (64, 96),
-    "inception_v3": (96, 128),
-    "torchvision/inception_v3": (96, 128),
-    "inception_v4": (96, 128),
-    "inception_resnet_v2": (96, 128),
+    "inception_v3": (139, 171),
+    "torchvision/inception_v3": (139, 171),
+    "inception_v4": (139, 171),
+    "inception_resnet_v2": (139, 171),
     "resnet34": (64, 96),
     "resnet50": (64, 96),
     "torchvision/resnet50": (64, 96),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -41,7 +42,10 @@ def listed(pattern: str | None = None) -> list[Network]:
 def _with_figures(network: Network) -> Network:
     if network.macs is not None:
         return network
-    parameters, macs = figures(network.name)
+    try:
+        parameters, macs = figures(network.name)
+    except ModelError:
+        return network
     return dataclasses.replace(network, parameters=parameters, macs=macs)
 
 
@@ -50,6 +54,9 @@ def figures(name: str) -> tuple[int, int | None]:
 
     The network has as many classes as its weights or its authors. Multiply-accumulates are None where an operator has
     no formula: a sum with a gap would pass for the truth.
+
+    Raises:
+        ModelError: the network cannot be built, or takes other things than one image.
 
     >>> figures("lenet5")
     (61706, 416520)
@@ -75,13 +82,17 @@ def _build(plan: catalogue.Plan) -> nn.Module:
 
 
 def write_figures(path: Path) -> None:
-    """Measure what `path` lacks of the catalogue, and write all anew as soon as one more is known."""
+    """Measure what `path` lacks of the catalogue, and write all anew as soon as one more is known.
+
+    A network that does not take images alone stays out.
+    """
     known = read_figures(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for name in architecture_names():
         plan = catalogue.plan_of(name)
         if known.get((plan.library, plan.architecture), (0, None))[1] is None:
-            known[plan.library, plan.architecture] = figures(name)
-            write_text(path, as_csv(known))
+            with suppress(ModelError):
+                known[plan.library, plan.architecture] = figures(name)
+                write_text(path, as_csv(known))
 
 
 def as_csv(known: Figures) -> str:
