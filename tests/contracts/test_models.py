@@ -21,8 +21,8 @@ from fovea.models.nets import NETS
 
 CLASSES = ("apple", "pear", "plum")
 
-# name: two sizes in pixels. Where a network is built for one size, it is built for each. With BatchNorm the first leaves
-# a last map of more than one pixel: normalising two values a channel, one step can end in NaN.
+# name: two sizes in pixels. A network that is built for one size is built for each. With BatchNorm the first leaves a
+# last map of more than one pixel: normalising two values a channel, one step can end in NaN.
 FAST = {
     "lenet5": (32, 45),
     "nin": (64, 80),
