@@ -64,7 +64,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "augmented-validation": ("train-eval-transform", "augmentation-too-strong"),
     "batchnorm-mode": ("underfitting",),
     "learning-rate-low": ("underfitting",),
-    "imbalance": ("decision-threshold", "labels-shuffled"),
+    "imbalance": ("decision-threshold", "labels-shuffled", "underfitting"),
+    "missing-nonlinearity": (*_STUCK, "under-capacity"),
     "noisy-labels": ("underfitting", "overfitting", "under-capacity"),
     "label-changing-augmentation": (
         "noisy-labels",
