@@ -1,7 +1,7 @@
-"""The doctor on scripts that people who had not seen it wrote: fifty in each of two hands, broken or sound.
+"""The doctor on scripts whose authors had not seen it, in three hands, broken or sound.
 
     python bench/doctor_wild.py                 # all; goes on where it stopped
-    python bench/doctor_wild.py --hand b        # one hand: limits were looked at against a, b was only counted
+    python bench/doctor_wild.py --hand c        # one hand: mistakes on a and b were mended, c was only counted
     python bench/doctor_wild.py --again         # let the doctor read the kept records again, after a change to it
     python bench/doctor_wild.py --table         # only the tables
 
@@ -30,13 +30,14 @@ from typing import Any
 BENCH = Path(__file__).resolve().parent
 SCRIPTS, OUT = BENCH / "wild", BENCH / "out" / "doctor_wild"
 SHARED = Path(os.environ.get("FOVEA_SHARED", BENCH.parents[1] / "shared"))
+HANDS = ("a", "b", "c")
 MOST_S = 600
 
 
 def main() -> None:
     """Run what has not been run, and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--hand", choices=("a", "b"), help="only the scripts whose names begin so")
+    parser.add_argument("--hand", choices=HANDS, help="only the scripts whose names begin so")
     parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="scripts whose names begin so")
     parser.add_argument("--again", action="store_true", help="run nothing; judge the kept records again")
     parser.add_argument("--table", action="store_true", help="run nothing")
@@ -48,7 +49,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     chosen = [
         script
-        for script in sorted(SCRIPTS.glob("[ab]*.py"))
+        for script in sorted(SCRIPTS.glob("[abc][0-9]*.py"))
         if script.name.startswith(given.hand or "") and script.name.startswith(tuple(given.only))
     ]
     rows = []
@@ -139,7 +140,7 @@ def table(rows: list[dict[str, Any]], *, quiet: bool) -> str:
             notes = f" (notes: {', '.join(row['notes'])})" if row["notes"] else ""
             lines.append(f"{row['script']:<28}{row['fault']:<30}{mark:<8}{said}{notes}")
         lines.append("")
-    for hand in ("a", "b"):
+    for hand in HANDS:
         own = [row for row in rows if row["script"].startswith(hand)]
         broken, sound = ([row for row in own if (row["fault"] == "none") == kind] for kind in (False, True))
         if not own:
