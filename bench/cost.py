@@ -81,7 +81,10 @@ def compare_counts(names: tuple[str, ...], python: Path, out: Path) -> tuple[str
         + "".join(f"{_off(answers[name], tool, truth[name]):>17}" for tool in tools)
         for name in names
     ]
-    lines.append("")
+    lines += [
+        "",
+        "true: by hand for the small ones; for the networks fovea's count, which its tests hold to published figures",
+    ]
     for tool in tools:
         wrong = [name for name in names if _off(answers[name], tool, truth[name]) != "right"]
         told = (

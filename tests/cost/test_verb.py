@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,6 +172,12 @@ def test_what_is_wrong_is_explained(
 def test_a_folder_is_no_place_for_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cost", "alexnet", "--fast", "--html", str(tmp_path)]) == 2
     assert "is a folder, expected a file" in capsys.readouterr().err
+
+
+def test_the_python_of_the_page_runs() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cost.md"
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    exec(compile(snippet, str(page), "exec"), {})
 
 
 def counted_only(net: nn.Module, *shape: int) -> Costs:
