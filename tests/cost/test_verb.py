@@ -17,6 +17,7 @@ from fovea.cli import main
 from fovea.core.errors import ModelError
 from fovea.core.html import render
 from fovea.core.recipe import Recipe
+from fovea.core.recipe_io import build_recipe
 from fovea.core.run import Run
 from fovea.cost import latency, roofline
 from fovea.cost.chart import FAMILIES, Point, macs_against_time
@@ -39,13 +40,11 @@ def known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "measure", functools.partial(latency.measure, budget_s=0.1))
 
 
-@pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
-    """A run folder that holds a trained model for 32 px."""
-    run = Run.create(tmp_path / "my run", Recipe())
+def save_small(folder: Path) -> None:
+    """Save a small network for 32 px as a training does."""
     args = {"stem_type": "", "channels": [16, 32, 64, 128]}
     save_bundle(
-        run.model_path,
+        folder,
         model=timm.create_model("resnet10t", num_classes=3, **args),
         architecture="resnet10t",
         model_args=args,
@@ -56,6 +55,13 @@ def run_folder(tmp_path: Path) -> Path:
         library="timm",
         extra={},
     )
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A run folder that holds a trained model."""
+    run = Run.create(tmp_path / "my run", Recipe())
+    save_small(run.model_path)
     return run.folder
 
 
@@ -103,6 +109,14 @@ def test_a_run_and_the_model_in_it_cost_the_same(run_folder: Path, capsys: pytes
     assert totals[0] == totals[1]
     assert totals[0]["params"] == sum(p.numel() for p in timm.create_model(
         "resnet10t", num_classes=3, stem_type="", channels=[16, 32, 64, 128]).parameters())  # fmt: skip
+
+
+def test_of_models_that_answer_together_one_is_counted(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "cv", build_recipe(overrides=["train.folds=2"]))
+    for fold in range(2):
+        save_small(run.fold_path(fold) / "model")
+    found = cost(str(run.folder), measure=False)
+    assert (found.source, found.costs.count.shape) == ("one of 2 models that answer together", (1, 3, 32, 32))
 
 
 def test_a_folder_of_timms_own_is_read_too(shared: Path) -> None:

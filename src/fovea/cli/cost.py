@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fovea.cli.findings import print_findings
-from fovea.cli.options import Plain
 from fovea.cli.outcome import print_report_path
 from fovea.cli.progress import progress_shown
 
@@ -42,17 +41,16 @@ def cost(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page with every layer and a chart.")
     ] = None,
-    plain: Plain = False,
 ) -> None:
-    """Count and measure what MODEL_OR_RUN costs: MACs, bytes, memory, receptive field, time.
+    """Count and measure what MODEL_OR_RUN costs.
 
-    One MAC is two FLOPs. Time and memory are those of this machine.
+    MACs (one is two FLOPs), bytes, memory and time on this machine, receptive field; in sum and by layer.
     """
     started = time.monotonic()
     from fovea.core.files import plain as plain_values
     from fovea.workflows import costing
 
-    with progress_shown(plain=plain, started=started) as progress:
+    with progress_shown(started=started) as progress:
         found = costing.cost(
             target, size=size, batch=batch, measure=not fast, strict=strict, html=html, console=progress
         )
