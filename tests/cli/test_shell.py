@@ -25,7 +25,7 @@ def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "LOADED []" in result.stdout
-    for verb in ("audit", "augment", "train", "resume", "evaluate", "predict"):
+    for verb in ("audit", "augment", "train", "resume", "evaluate", "predict", "models", "cost"):
         assert f"\n  {verb} " in result.stdout
     assert "...\n" not in result.stdout.partition("Commands:")[2]  # no summary is cut short
 
