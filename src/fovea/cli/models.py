@@ -26,7 +26,7 @@ def models(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """List the networks that can be trained, with papers, sizes and weights.
+    """List the networks that there are, and their sizes.
 
     MACs are multiply-accumulates for one image of the network's input size; one is two FLOPs. Weights are downloaded
     when they are first used; NAME.TAG asks for others than the first. A model folder or a state-dict file given to
