@@ -17,6 +17,7 @@ from fovea.data.preprocess import Preprocess
 from fovea.models import features
 from fovea.models.bundle import load_bundle, save_bundle
 from fovea.models.catalogue import Loaded, create, resolve
+from fovea.models.heads import classifier
 from fovea.models.nets import NETS
 
 CLASSES = ("apple", "pear", "plum")
@@ -98,6 +99,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
     torch.manual_seed(0)
     loaded = create(request.param, classes=3, weights=None, from_scratch=True, input_size=size)
     model = loaded.model.train()
+    nn.init.normal_(classifier(model).weight, std=0.05)  # torchvision's transformers begin with zeros: nothing gets by
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
     loss = nn.functional.cross_entropy(model(torch.randn(2, 3, size, size)), torch.tensor([0, 2]))
     loss.backward()

@@ -1,7 +1,7 @@
 """What the catalogue has: every architecture with its paper, input size, parameters, multiply-accumulates and weights.
 
 Building 1,500 networks takes half an hour, so parameters and multiply-accumulates come from figures.csv, which
-`workflows.cataloguing` writes. A network that is not in it, of another timm, is listed without them here.
+`workflows.cataloguing` writes. A network that is not in it is listed without them here.
 """
 
 from __future__ import annotations
