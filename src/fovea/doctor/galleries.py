@@ -13,6 +13,7 @@ from fovea.doctor.record import Gallery
 
 _SIDE = 16
 _LEAST, _MOST = 100, 1000
+_KIND = 0.05  # of all pictures, in one group of copies
 _ALIKE, _SAME = 0.995, 0.97  # correlation of pictures of 16 x 16, and of 64 x 64
 
 
@@ -71,6 +72,8 @@ def leaked(train: Gallery, evaluated: Gallery) -> np.ndarray:
 def copied(train: Gallery, evaluated: Gallery, *, side_px: int, most: int) -> np.ndarray:
     """Return which evaluated pictures show what a training picture shows: cropped, mirrored, turned, brightened, (N,).
 
+    Where very many are one another's copies they are drawings of one kind, and none counts.
+
     Args:
         side_px: the shorter side of the inputs.
         most: how many pictures of both to look at, a third of them evaluated ones: each takes milliseconds.
@@ -80,6 +83,8 @@ def copied(train: Gallery, evaluated: Gallery, *, side_px: int, most: int) -> np
         for gallery, count in ((train, most - most // 3), (evaluated, most // 3))
     )
     groups = group_pictures(np.concatenate([mine, theirs]), side_px=side_px)
+    sizes = np.bincount(groups[groups >= 0], minlength=1)
+    groups = np.where(sizes[groups] > _KIND * len(groups), -1, groups)
     return np.isin(groups[len(mine) :], groups[: len(mine)]) & (groups[len(mine) :] >= 0)
 
 

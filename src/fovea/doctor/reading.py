@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fovea.doctor.record import Batch, Loss, Phase, Record, Round
+from fovea.doctor.record import Batch, Gallery, Loss, Phase, Record, Round
 from fovea.doctor.tensors import are_pictures
 
 _MOST_CLASSES = 100_000
@@ -69,9 +69,18 @@ def for_classes(record: Record) -> bool:
     return not any(loss.phase == "train" for loss in record.losses) and any(step.right >= 0 for step in record.steps)
 
 
+def several_tasks(record: Record) -> bool:
+    """Whether losses of classes are given scores of several widths."""
+    widths = {each.classes for each in record.losses if each.phase == "train" and each.name in CLASSIFYING}
+    return len(widths) > 1
+
+
 def label_counts(record: Record) -> np.ndarray | None:
-    """Return how often each class occurred among the training labels that were seen (C,), or None without any."""
-    if not for_classes(record):
+    """Return how often each class occurred among the training labels that were seen (C,), or None without any.
+
+    None too where there are several tasks, one beside the other or one after the other: whose labels are these?
+    """
+    if not for_classes(record) or several_tasks(record):
         return None
     for loader in record.loaders:
         if loader.phase == "train" and loader.label_batches:
@@ -98,13 +107,32 @@ def chance_loss(shares: np.ndarray) -> float:
     return float(-(known * np.log(known)).sum())
 
 
-def main_rounds(record: Record, *, least: int = 1) -> list[Round]:
-    """Return the evaluations with at least half as many images as the largest has.
-
-    Calls without a backward that go with nearly every step are part of it: a teacher, the other half of a GAN.
-    """
+def goes_with_steps(record: Record) -> bool:
+    """Whether calls without a backward go with nearly every step: those of a teacher, or the other half of a GAN."""
     often = len(record.steps) >= 8 and len(record.rounds) > 0.5 * len(record.steps)
-    if often and float(np.median([each.batches for each in record.rounds])) <= 2:
+    return often and float(np.median([each.batches for each in record.rounds])) <= 2
+
+
+def evaluated_pictures(record: Record) -> Gallery:
+    """Return what was evaluated as pictures, but for what only went with the steps of the training."""
+    every = record.galleries["eval"]
+    if not goes_with_steps(record):
+        return every
+    most = max(each.images for each in record.rounds)
+    steps = {each.step for each in record.rounds if each.images > 0.5 * most}
+    if len(steps) > len(record.rounds) / 2:
+        return Gallery()
+    kept = [row for row, step in enumerate(every.steps) if step in steps]
+    return Gallery(
+        [every.pictures[row] for row in kept],
+        [every.labels[row] for row in kept],
+        [every.steps[row] for row in kept],
+    )
+
+
+def main_rounds(record: Record, *, least: int = 1) -> list[Round]:
+    """Return the evaluations with at least half as many images as the largest has; none that go with the steps."""
+    if goes_with_steps(record):
         return []
     most = max((each.images for each in record.rounds), default=0)
     return [each for each in record.rounds if each.images >= max(least, most / 2)]

@@ -13,7 +13,7 @@ import numpy as np
 from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.galleries import Compared, Turned, compare
-from fovea.doctor.reading import accuracy_of_steps, main_rounds, within_batch
+from fovea.doctor.reading import accuracy_of_steps, evaluated_pictures, main_rounds, within_batch
 from fovea.doctor.record import Record
 
 # chosen on trainings of digits with none, mild and strong augmentation; not calibrated on photographs
@@ -133,7 +133,7 @@ def _compared(record: Record) -> Compared | None:
     """Return the comparison; None too where labels are places in the batch, as those of contrastive losses."""
     if any(within_batch(loss) for loss in record.losses):
         return None
-    return compare(record.galleries["train"], record.galleries["eval"])
+    return compare(record.galleries["train"], evaluated_pictures(record))
 
 
 def _in_use(found: Compared) -> Turned | None:

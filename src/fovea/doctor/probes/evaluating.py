@@ -16,6 +16,7 @@ from fovea.doctor.reading import (
     accuracy_of_steps,
     chance_loss,
     for_classes,
+    goes_with_steps,
     label_shares,
     main_rounds,
     pretrained,
@@ -32,8 +33,11 @@ _LIKELY = 0.9  # accuracy for which an interval is told where none is known
 @PROBES.register("eval-in-train-mode", summary="evaluation with dropout and batch statistics on")
 def eval_in_train_mode(record: Record) -> Iterator[Diagnosis]:
     """Evaluated batches that a network in training mode was given, where it has layers for which that matters."""
-    # training images may be passed through once more to gather BatchNorm's statistics
-    rounds = [each for each in main_rounds(record, least=2) if not record.trains_on(each.loader)]
+    # training images may be passed through once more to gather BatchNorm's statistics, and evaluated ones many times
+    # with dropout on purpose, once all else is done
+    usual = float(np.median([each.images for each in record.rounds])) if record.rounds else 0
+    rounds = [each for each in record.rounds if each.images >= max(2, usual / 2) and not goes_with_steps(record)]
+    rounds = [each for each in rounds if not record.trains_on(each.loader)]
     wrong = [each for each in rounds if each.batches and each.training_mode > 0.5 * each.batches]
     if rounds and len(wrong) >= 0.5 * len(rounds):
         yield Diagnosis(

@@ -14,6 +14,7 @@ from fovea.doctor.galleries import copied, leaked, learnable
 from fovea.doctor.reading import (
     accuracy_of_steps,
     batches_of,
+    evaluated_pictures,
     label_counts,
     main_rounds,
     training_loss,
@@ -25,6 +26,7 @@ from fovea.doctor.record import Record, Round
 _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
 _LEAKED, _CHANGED = 0.05, 0.1  # of the evaluated pictures: as they are, and changed; cells look alike
+_LEAST_PX = 32  # smaller pictures are all coarse structure, which many share
 _LOOKED_AT, _LOOKED_AT_A_SECOND = (240, 1000), 15  # pictures compared as copies, and as many of a long training
 _NEARLY_ALL = 0.85  # of the labels: whoever says that class always is hardly surpassed
 _LEAST_HELD = 5  # evaluated images of a class, for its recall to mean something
@@ -52,7 +54,8 @@ def class_map(record: Record) -> Iterator[Diagnosis]:
     if loss is None or loss.label_counts is None or not loss.classes:
         return
     counts, images = label_counts(record), int(loss.label_counts.sum())
-    assert counts is not None
+    if counts is None:
+        return
     beyond = loss.labels_highest is not None and loss.labels_highest >= loss.classes
     first_missing = len(counts) >= loss.classes >= 2 and counts[0] == 0 and (counts[1:] > 0).all()
     if beyond or (first_missing and images >= 20 * loss.classes):
@@ -141,13 +144,13 @@ def imbalance(record: Record) -> Iterator[Diagnosis]:
 @PROBES.register("split-leakage", summary="training images in validation")
 def split_leakage(record: Record) -> Iterator[Diagnosis]:
     """Pictures that occur in training and in evaluation."""
-    train, evaluated = record.galleries["train"], record.galleries["eval"]
+    train, evaluated = record.galleries["train"], evaluated_pictures(record)
     if len(train.pictures) < 20 or len(evaluated.pictures) < 20:
         return
     shared, how, least = leaked(train, evaluated), "", _LEAKED
-    if shared.mean() <= least:
+    side = min((min(batch.shape[2:]) for batch in batches_of(record, "train")), default=0)
+    if shared.mean() <= least and side >= _LEAST_PX:
         most = int(np.clip(record.seconds * _LOOKED_AT_A_SECOND, *_LOOKED_AT))
-        side = min((min(batch.shape[2:]) for batch in batches_of(record, "train")), default=0)
         shared = copied(train, evaluated, side_px=side, most=most)
         how, least = ", cropped, mirrored, turned or changed otherwise", _CHANGED
     share = float(shared.mean())
@@ -170,7 +173,7 @@ def labels_shuffled(record: Record) -> Iterator[Diagnosis]:
         return
     if any(within_batch(loss) for loss in record.losses):
         return  # labels are places in the batch
-    train, evaluated = record.galleries["train"], record.galleries["eval"]
+    train, evaluated = record.galleries["train"], evaluated_pictures(record)
     found = learnable(train)
     if found is None or not found.no_better or found.commonest > _NEARLY_ALL:
         return

@@ -9,7 +9,7 @@ import numpy as np
 
 from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import CLASSIFYING, label_counts, poor, pretrained, training_loss
+from fovea.doctor.reading import label_counts, poor, pretrained, training_loss
 from fovea.doctor.record import Layer, Loss, Network, Place, Record
 
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "BatchNormAct2d")
@@ -131,8 +131,7 @@ def wrong_head(record: Record) -> Iterator[Diagnosis]:
                 where=other.where,
             )
     loss, counts = training_loss(record), label_counts(record)
-    widths = {each.classes for each in record.losses if each.phase == "train" and each.name in CLASSIFYING}
-    if loss is not None and loss.classes and counts is not None and len(widths) == 1:  # else whose labels are these
+    if loss is not None and loss.classes and counts is not None:
         seen, images = int((counts > 0).sum()), int(counts.sum())
         if loss.classes >= 2 * max(2, seen) and loss.classes - seen >= 4 and images >= 5 * loss.classes:
             yield Diagnosis(

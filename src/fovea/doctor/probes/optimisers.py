@@ -18,11 +18,13 @@ from fovea.doctor.reading import (
     poor,
     pretrained,
     round_rate,
+    several_tasks,
     smooth,
     start_and_end,
 )
 from fovea.doctor.record import Optimiser, Parameter, Record
 
+_LEFT = 0.4  # of the weights' size
 _WAY = 0.1  # of their own size, that weights go at most: freshly drawn ones need more to learn anything
 _USUAL = 1e-3  # of the weights, by a step (cs231n, "Ratio of weights:updates")
 
@@ -147,7 +149,7 @@ def learning_rate_high(record: Record) -> Iterator[Diagnosis]:
     values = losses_of_steps(record)
     values = values[np.isfinite(values)]
     ratio = _update_ratio(record)
-    if len(values) < 5 or not record.optimisers:
+    if len(values) < 5 or not record.optimisers or several_tasks(record):  # a second task begins with a loss of its own
         return
     first, last = start_and_end(record)
     shares = label_shares(record)
@@ -288,7 +290,10 @@ def _waves(record: Record) -> bool:
 
 @PROBES.register("weight-decay-high", summary="weight decay that outweighs the gradient")
 def weight_decay_high(record: Record) -> Iterator[Diagnosis]:
-    """The pull of the decay against that of the data, over weights."""
+    """The pull of the decay against that of the data, over weights; or weights that all shrink without one."""
+    if not any(float(group.settings.get("weight_decay") or 0) for each in record.optimisers for group in each.groups):
+        yield from _shrunk(record)
+        return
     for optimiser in record.optimisers:
         for group in optimiser.groups:
             decay = float(group.settings.get("weight_decay") or 0)
@@ -320,6 +325,25 @@ def weight_decay_high(record: Record) -> Iterator[Diagnosis]:
                     where=_first_group(optimiser),
                 )
                 return
+
+
+def _shrunk(record: Record) -> Iterator[Diagnosis]:
+    """A penalty that is part of the loss leaves no trace but weights that all lose most of their size."""
+    for network in record.networks:
+        weights = [each for each in network.parameters.values() if len(each.shape) > 1 and len(each.steps) >= 5]
+        left = [each.weight[-1] / max(each.weight[0], 1e-12) for each in weights]
+        if len(left) >= 2 and float(np.median(left)) < _LEFT and max(left) < 1 and len(record.steps) >= 50:
+            yield Diagnosis(
+                code="weight-decay-high",
+                confidence=0.7,
+                message=f"the weights of {network.kind} have shrunk to {100 * float(np.median(left)):.0f} % of their "
+                "size, though the optimiser decays none: a penalty on them in the loss outweighs the data",
+                fix="lower the penalty by a factor of ten and more, or leave it to the optimiser (weight_decay=1e-4)",
+                confirm="the norms of the weights stay or grow",
+                evidence={"left": float(np.median(left)), "weights": len(left)},
+                where=max(weights, key=lambda each: each.weight[0] / max(each.weight[-1], 1e-12)).name,
+            )
+            return
 
 
 @PROBES.register("schedule-unit", summary="a schedule that is over long before the training")
