@@ -233,3 +233,7 @@ def test_the_chart_names_its_families_and_needs_macs() -> None:
     assert all(name in drawing for name in (FAMILIES[0], FAMILIES[2], FAMILIES[3], "the machine's best"))
     assert FAMILIES[1] not in drawing
     assert macs_against_time([Point(FAMILIES[3], 0, 0.2)], flops_per_s=1e9) is None
+
+
+def test_a_name_of_the_catalogue_has_the_classes_that_its_authors_told_apart() -> None:
+    assert cost("lenet5", measure=False).costs.total["params"] == 61_706

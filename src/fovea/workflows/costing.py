@@ -15,7 +15,7 @@ from fovea.core.progress import Progress, Silent
 from fovea.cost.costs import Costs, cost_of
 from fovea.cost.page import build_page
 from fovea.evaluation.ensemble import Ensemble
-from fovea.models.catalogue import Loaded, create
+from fovea.models.catalogue import Loaded, create, plan_of
 from fovea.models.weights import read_config
 from fovea.workflows.beforehand import check_folder
 from fovea.workflows.loading import load
@@ -57,7 +57,8 @@ def cost(
     """Return what a network costs: parameters, MACs, bytes, memory, receptive field and time, by layer and in sum.
 
     Args:
-        target: a run folder, a model folder, or a name of the catalogue (with random weights and 1000 classes).
+        target: a run folder, a model folder, or a name of the catalogue (with random weights, and as many
+            classes as its published weights or its authors told apart).
         size: side of the images in pixels; by default what the network was made for.
         batch: images in one pass.
         measure: measure time and memory here; without, nothing is run.
@@ -85,7 +86,8 @@ def _network(target: str, size: int | None) -> tuple[nn.Module, str, int, int]:
     """Return (network, source in words, input channels, side of its images)."""
     if not Path(target).is_dir():
         try:
-            made = create(target, classes=_IMAGENET_CLASSES, weights=None, from_scratch=True, input_size=size)
+            classes = plan_of(target).pretrained_cfg["num_classes"]
+            made = create(target, classes=classes, weights=None, from_scratch=True, input_size=size)
         except UnknownName as error:
             raise ModelError(
                 f"{target!r} is neither a folder nor a network of the catalogue", hint=error.hint
