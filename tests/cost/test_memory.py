@@ -89,7 +89,13 @@ def check_within_a_tenth(predicted: Peak, measured: Peak) -> None:
     assert predicted.training == pytest.approx(measured.training, rel=0.1)
 
 
-@pytest.mark.parametrize(("name", "shape"), [("squeezenet1_1", (2, 3, 96, 96)), ("shufflenet_v2_x0_5", (2, 3, 96, 96))])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("squeezenet1_1", (2, 3, 96, 96)),
+        pytest.param("shufflenet_v2_x0_5", (2, 3, 96, 96), marks=pytest.mark.slow),
+    ],
+)
 def test_predictions_are_within_a_tenth_of_the_measured(name: str, shape: tuple[int, ...]) -> None:
     net = torchvision.models.get_model(name, weights=None).eval()
     check_within_a_tenth(predict_peak(net, shape), measure_peak(net, shape))

@@ -25,7 +25,7 @@ NAMED_FIRST = {
     "raw_pixels": "not-normalised",
 }
 NEEDS = {"lightning_module": "lightning", "fastai_learner": "fastai"}
-FAST = ("low_loss_half_right",)
+FAST = ("notebook_cells",)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from fovea.workflows import training
 from .conftest import recipe
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this build of torch has no gloo")
 def test_torchrun_trains_one_model_with_two_processes(photos: Path, tiny_weights: Path, tmp_path: Path) -> None:
     command = [

@@ -46,7 +46,12 @@ def undisturbed(photos: Path, tiny_weights: Path, tmp_path_factory: pytest.TempP
 
 @pytest.mark.parametrize(
     ("event", "count", "delay_s"),
-    [("started", 1, 0.0), ("rung_started", 1, 0.1), ("epoch", 2, 0.03), ("epoch", 4, 0.0)],
+    [
+        ("started", 1, 0.0),
+        pytest.param("rung_started", 1, 0.1, marks=pytest.mark.slow),
+        ("epoch", 2, 0.03),
+        pytest.param("epoch", 4, 0.0, marks=pytest.mark.slow),
+    ],
 )
 def test_after_kill_9_the_weights_are_those_of_an_undisturbed_run(
     photos: Path, tiny_weights: Path, tmp_path: Path, undisturbed: bytes, event: str, count: int, delay_s: float
