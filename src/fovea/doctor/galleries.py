@@ -13,6 +13,8 @@ from fovea.doctor.record import Gallery
 
 _SIDE = 16
 _LEAST, _MOST = 100, 1000
+_PICTURE_PX, _LOOKED_AT = 64, 200
+_PLAIN, _DRAWN = 3, 0.3  # grey levels within 3 x 3 pixels, and share of such places: photos have 0.05, drawings 0.6
 _KIND = 0.05  # of all pictures, in one group of copies
 _ALIKE, _SAME = 0.995, 0.97  # correlation of pictures of 16 x 16, and of 64 x 64
 
@@ -67,6 +69,34 @@ def leaked(train: Gallery, evaluated: Gallery) -> np.ndarray:
     once = np.unique(theirs.reshape(len(theirs), -1), axis=0).reshape(-1, *theirs.shape[1:])
     among = _twins(once, once, ~np.eye(len(once), dtype=bool))
     return found if among.mean() < 0.5 * found.mean() else np.zeros_like(found)
+
+
+def are_drawings(gallery: Gallery, *, side_px: int) -> bool:
+    """Whether pictures consist of plain areas, as drawings do and photos do not: many are nearly the same by chance.
+
+    Args:
+        side_px: the shorter side of what the pictures were made from; smaller ones were enlarged.
+    """
+    step = max(1, _PICTURE_PX // max(1, side_px))
+    pictures = np.stack(gallery.pictures[:_LOOKED_AT])[:, step // 2 :: step, step // 2 :: step].astype(np.int16)
+    windows = np.lib.stride_tricks.sliding_window_view(pictures, (3, 3), axis=(1, 2))
+    plain = windows.max(axis=(-1, -2)) - windows.min(axis=(-1, -2)) <= _PLAIN
+    return bool(plain.mean() > _DRAWN)
+
+
+def equal(train: Gallery, evaluated: Gallery, *, images: int | None) -> np.ndarray:
+    """Return which evaluated pictures are training pictures to the last pixel, (N,) booleans.
+
+    None, where training pictures are one another's equals nearly as often: there are few different ones.
+
+    Args:
+        images: how many training pictures there are, before they come again.
+    """
+    pictures = [picture.tobytes() for picture in train.pictures]
+    known = set(pictures)
+    found = np.array([picture.tobytes() in known for picture in evaluated.pictures])
+    once = pictures[:images]
+    return found if 1 - len(set(once)) / len(once) < 0.5 * found.mean() else np.zeros_like(found)
 
 
 def copied(train: Gallery, evaluated: Gallery, *, side_px: int, most: int) -> np.ndarray:

@@ -10,7 +10,15 @@ import numpy as np
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.galleries import learnable
-from fovea.doctor.reading import accuracy_of_steps, batches_of, label_shares, losses_of_steps, poor, smooth
+from fovea.doctor.reading import (
+    accuracy_of_steps,
+    batches_of,
+    label_shares,
+    losses_of_steps,
+    poor,
+    smooth,
+    training_loss,
+)
 from fovea.doctor.record import Layer, Network, Record
 
 _WINDOWS = ("Conv2d", "MaxPool2d", "AvgPool2d")
@@ -30,7 +38,8 @@ def receptive_field(record: Record) -> Iterator[Diagnosis]:
             continue
         side = min(batches[0].shape[2:])
         if field < _FAR_SIGHTED * side:
-            weak = poor(record) or (len(record.steps) >= 50 and accuracy_of_steps(record, last=20) < 0.6)
+            judged = training_loss(record) is not None and len(record.steps) >= 50
+            weak = poor(record) or (judged and accuracy_of_steps(record, last=20) < 0.6)
             yield Diagnosis(
                 code="receptive-field",
                 confidence=0.75 if weak else 0.5,

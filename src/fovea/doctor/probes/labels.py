@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.galleries import copied, leaked, learnable
+from fovea.doctor.galleries import are_drawings, copied, equal, leaked, learnable
 from fovea.doctor.reading import (
     accuracy_of_steps,
     batches_of,
@@ -147,9 +147,11 @@ def split_leakage(record: Record) -> Iterator[Diagnosis]:
     train, evaluated = record.galleries["train"], evaluated_pictures(record)
     if len(train.pictures) < 20 or len(evaluated.pictures) < 20:
         return
-    shared, how, least = leaked(train, evaluated), "", _LEAKED
     side = min((min(batch.shape[2:]) for batch in batches_of(record, "train")), default=0)
-    if shared.mean() <= least and side >= _LEAST_PX:
+    drawn, how, least = are_drawings(train, side_px=side), "", _LEAKED
+    images = next((loader.images for loader in record.loaders if loader.phase == "train"), None)
+    shared = equal(train, evaluated, images=images) if drawn else leaked(train, evaluated)
+    if shared.mean() <= least and side >= _LEAST_PX and not drawn:
         most = int(np.clip(record.seconds * _LOOKED_AT_A_SECOND, *_LOOKED_AT))
         shared = copied(train, evaluated, side_px=side, most=most)
         how, least = ", cropped, mirrored, turned or changed otherwise", _CHANGED

@@ -15,6 +15,7 @@ from fovea.doctor.reading import (
     chance_loss,
     label_shares,
     losses_of_steps,
+    main_rounds,
     poor,
     pretrained,
     round_rate,
@@ -357,7 +358,8 @@ def schedule_unit(record: Record) -> Iterator[Diagnosis]:
         tiny = np.flatnonzero(rates < 1e-3 * rates.max())
         tiny = tiny[tiny > peak]
         changes = len(optimiser.lr_set_at)
-        rounds = max((loader.rounds for loader in record.loaders if loader.phase == "train"), default=0)
+        rounds = sum(loader.rounds for loader in record.loaders if loader.phase == "train")  # each may be made anew
+        rounds = rounds or len(main_rounds(record))  # where batches are cut by hand
         early = len(tiny) and tiny[0] < 0.5 * len(rates) and rates[tiny[0] :].max() < 0.01 * rates.max()
         turns = _turns(rates)
         epoch = len(rates) / max(rounds, 1)
