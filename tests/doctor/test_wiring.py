@@ -296,3 +296,36 @@ def test_parts_that_samplers_choose_of_one_dataset_are_training_and_evaluation()
                 functional.cross_entropy(model(images), labels)  # in training mode
     assert alarms(doctor) == ["eval-in-train-mode"], doctor.text()
     assert len(doctor.record.galleries["eval"].pictures) > 100
+
+
+def test_what_one_fold_trains_on_another_may_evaluate() -> None:
+    torch.manual_seed(0)
+    images, labels = (each[:600] for each in digits())
+    folds = torch.arange(600).chunk(3)
+    with Doctor(strict=True) as doctor:
+        for held in folds:
+            rows = torch.tensor([row for row in range(600) if row not in set(held.tolist())])
+            model = network(norm=False)
+            optimizer = sgd(model)
+            for part in rows[torch.randperm(len(rows))].repeat(3).split(32):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(images[part]), labels[part]).backward()
+                optimizer.step()
+            evaluate(model, DataLoader(TensorDataset(images[held], labels[held]), batch_size=50))
+    assert "split-leakage" not in codes(doctor), doctor.text()
+
+
+def test_pictures_that_were_trained_on_without_labels_are_no_leak() -> None:
+    """Of another domain, say, whose looks are to be matched."""
+    torch.manual_seed(0)
+    images, labels = digits()
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for rows in torch.arange(1200).split(32):
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(images[rows]), labels[rows])
+            (loss + 0.01 * model(images[1200 + rows % 597]).square().mean()).backward()
+            optimizer.step()
+        evaluate(model, DataLoader(TensorDataset(images[1200:], labels[1200:]), batch_size=200))
+    assert "split-leakage" not in codes(doctor), doctor.text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -122,12 +122,24 @@ def evaluated_pictures(record: Record) -> Gallery:
     steps = {each.step for each in record.rounds if each.images > 0.5 * most}
     if len(steps) > len(record.rounds) / 2:
         return Gallery()
-    kept = [row for row, step in enumerate(every.steps) if step in steps]
-    return Gallery(
-        [every.pictures[row] for row in kept],
-        [every.labels[row] for row in kept],
-        [every.steps[row] for row in kept],
-    )
+    return every.only(row for row, step in enumerate(every.steps) if step in steps)
+
+
+def held_against(record: Record) -> Iterator[tuple[Gallery, Gallery]]:
+    """Yield what each network was trained on and what it was evaluated on, as pictures.
+
+    Of k folds each has a network of its own, and what one is trained on another may be evaluated on. A copy that is not
+    trained itself is held against all. Pictures without labels are not what is learnt by heart, where others have some.
+    """
+    train, evaluated = record.galleries["train"], evaluated_pictures(record)
+    labelled = any(label >= 0 for label in train.labels)
+    rows = [row for row, label in enumerate(train.labels) if label >= 0 or not labelled]
+    for place in sorted(set(evaluated.networks)):
+        trained = any(each.optimised for each in record.networks[place].parameters.values())
+        yield (
+            train.only(row for row in rows if not trained or train.networks[row] == place),
+            evaluated.only(row for row, network in enumerate(evaluated.networks) if network == place),
+        )
 
 
 def main_rounds(record: Record, *, least: int = 1) -> list[Round]:

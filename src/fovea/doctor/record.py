@@ -6,6 +6,7 @@ optimiser's `step`; steps are numbered from 0. Steps that were looked at closely
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -298,6 +299,17 @@ class Gallery:
     labels: list[int] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     colours: list[np.ndarray] = field(default_factory=list)  # (64, 64, 3) uint8: the first few once more, as RGB
+    networks: list[int] = field(default_factory=list)  # which one was given each
+
+    def only(self, rows: Iterable[int]) -> Gallery:
+        """Return some of the pictures, without colours."""
+        kept = list(rows)
+        return Gallery(
+            [self.pictures[row] for row in kept],
+            [self.labels[row] for row in kept],
+            [self.steps[row] for row in kept],
+            networks=[self.networks[row] for row in kept],
+        )
 
 
 @dataclass

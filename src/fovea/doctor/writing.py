@@ -191,6 +191,7 @@ class Writing:
         labels = call.labels[: len(inputs)].tolist() if known and call.labels is not None else [-1] * len(inputs)
         gallery.labels += labels
         gallery.steps += [self._pace.steps] * len(inputs)
+        gallery.networks += [call.network] * len(inputs)
 
     def _wanted(self, call: Forward, phase: Phase) -> int:
         """Return how many pictures of a batch to keep: of an evaluation, which may be sorted by class, some of each."""

@@ -15,13 +15,14 @@ from fovea.doctor.reading import (
     accuracy_of_steps,
     batches_of,
     evaluated_pictures,
+    held_against,
     label_counts,
     main_rounds,
     training_loss,
     unlike_chance,
     within_batch,
 )
-from fovea.doctor.record import Record, Round
+from fovea.doctor.record import Gallery, Record, Round
 
 _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
@@ -144,28 +145,37 @@ def imbalance(record: Record) -> Iterator[Diagnosis]:
 @PROBES.register("split-leakage", summary="training images in validation")
 def split_leakage(record: Record) -> Iterator[Diagnosis]:
     """Pictures that occur in training and in evaluation."""
-    train, evaluated = record.galleries["train"], evaluated_pictures(record)
-    if len(train.pictures) < 20 or len(evaluated.pictures) < 20:
+    pairs = [pair for pair in held_against(record) if all(len(each.pictures) >= 20 for each in pair)]
+    found = [_shared(record, train, evaluated) for train, evaluated in pairs]
+    if not found:
         return
-    side = min((min(batch.shape[2:]) for batch in batches_of(record, "train")), default=0)
-    drawn, how, least = are_drawings(train, side_px=side), "", _LEAKED
-    images = next((loader.images for loader in record.loaders if loader.phase == "train"), None)
-    shared = equal(train, evaluated, images=images) if drawn else leaked(train, evaluated)
-    if shared.mean() <= least and side >= _LEAST_PX and not drawn:
-        most = int(np.clip(record.seconds * _LOOKED_AT_A_SECOND, *_LOOKED_AT))
-        shared = copied(train, evaluated, side_px=side, most=most)
-        how, least = ", cropped, mirrored, turned or changed otherwise", _CHANGED
-    share = float(shared.mean())
-    if share > least and shared.sum() >= 5:
+    shared = np.concatenate([each for each, _ in found])
+    share, changed = float(shared.mean()), any(changed for _, changed in found)
+    if share > (_CHANGED if changed else _LEAKED) and shared.sum() >= 5:
         yield Diagnosis(
             code="split-leakage",
             confidence=0.9 if share > 0.2 else 0.75,
             message=f"{percent(share)} of {len(shared)} evaluated pictures looked at also occur among "
-            f"{len(train.pictures)} training pictures{how}: validation measures what was learnt by heart",
+            f"{sum(len(train.pictures) for train, _ in pairs)} training pictures"
+            f"{', cropped, mirrored, turned or changed otherwise' if changed else ''}: validation measures what was "
+            "learnt by heart",
             fix="split by groups so that copies stay together (fovea audit names them)",
             confirm="no picture occurs in both",
             evidence={"shared": int(shared.sum()), "looked_at": len(shared)},
         )
+
+
+def _shared(record: Record, train: Gallery, evaluated: Gallery) -> tuple[np.ndarray, bool]:
+    """Return which evaluated pictures are training pictures (N,), and whether they had to be looked for as changed."""
+    side = min((min(batch.shape[2:]) for batch in batches_of(record, "train")), default=0)
+    if are_drawings(train, side_px=side):
+        images = next((loader.images for loader in record.loaders if loader.phase == "train"), None)
+        return equal(train, evaluated, images=images), False
+    shared = leaked(train, evaluated)
+    if shared.mean() > _LEAKED or side < _LEAST_PX:
+        return shared, False
+    most = int(np.clip(record.seconds * _LOOKED_AT_A_SECOND, *_LOOKED_AT))
+    return copied(train, evaluated, side_px=side, most=most), True
 
 
 @PROBES.register("labels-shuffled", summary="labels that have nothing to do with the pixels")
