@@ -47,7 +47,7 @@ def undisturbed(photos: Path, tiny_weights: Path, tmp_path_factory: pytest.TempP
 @pytest.mark.parametrize(
     ("event", "count", "delay_s"),
     [
-        ("started", 1, 0.0),
+        pytest.param("started", 1, 0.0, marks=pytest.mark.slow),
         pytest.param("rung_started", 1, 0.1, marks=pytest.mark.slow),
         ("epoch", 2, 0.03),
         pytest.param("epoch", 4, 0.0, marks=pytest.mark.slow),

@@ -161,6 +161,7 @@ def test_a_test_split_is_judged_by_all_models_and_by_none_of_the_folds(
     assert "Ensemble on the test split" in page and "2 models, average" in page
 
 
+@pytest.mark.slow
 def test_classes_that_are_numbers_get_press(tiny_weights: Path, tmp_path: Path) -> None:
     digits, few = write_digits(tmp_path / "digits"), tmp_path / "few"
     for name in ("0", "3", "7"):

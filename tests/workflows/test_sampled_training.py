@@ -54,6 +54,7 @@ def uneven(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # 36 images in batches of 8; 9 images, of which the last one joins the batch before it
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "batches"), [("oversample", 5), pytest.param("undersample", 1, marks=pytest.mark.slow)]
 )

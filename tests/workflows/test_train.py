@@ -151,6 +151,7 @@ def test_the_delivered_model_scores_what_the_best_rung_scored(photos: Path, tiny
     assert metrics["log_loss"] == pytest.approx(best["val_loss"], rel=2e-3)
 
 
+@pytest.mark.slow
 def test_the_statistics_of_the_weights_are_kept_or_adapted_as_asked(
     photos: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:

@@ -327,6 +327,7 @@ class Record:
     galleries: dict[Phase, Gallery] = field(default_factory=lambda: {"train": Gallery(), "eval": Gallery()})
     files: SeenFiles = field(default_factory=SeenFiles)
     nonfinite: NonFinite | None = None
+    audited: bool = False  # copies across splits were looked for by other means: the pictures need not be compared
     skipped_steps: int = 0  # by a gradient scaler
     unseen: list[str] = field(default_factory=list)  # what could not be observed, in words
     seconds: float = 0.0

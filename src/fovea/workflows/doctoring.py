@@ -44,16 +44,18 @@ _WRAPPER = "_forward_module."  # the name that Lightning Fabric gives to what it
 
 
 @contextmanager
-def watched(rung: str, *, run: Run, classes: Sequence[str], progress: Progress) -> Iterator[None]:
+def watched(rung: str, *, run: Run, classes: Sequence[str], audited: bool, progress: Progress) -> Iterator[None]:
     """Watch what is trained within the block and tell what is wrong with it, also when it ends with an error.
 
     Args:
         rung: its name in the logs.
         run: gets an event, findings and, where something is wrong, a page.
         classes: their names.
+        audited: whether the audit has looked for copies across splits.
         progress: is told of alarms.
     """
     doctor = Doctor()
+    doctor.record.audited = audited
     try:
         with doctor:
             yield

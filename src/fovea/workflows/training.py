@@ -374,7 +374,8 @@ def _watch(work: _Work) -> Callable[[str], AbstractContextManager[None]]:
     if not (work.recipe.train.doctor and work.fabric.is_global_zero):
         return lambda rung: nullcontext()
     classes, progress = work.manifest.classes, work.progress
-    return lambda rung: doctoring.watched(rung, run=work.run, classes=classes, progress=progress)
+    audited = work.recipe.data.audit
+    return lambda rung: doctoring.watched(rung, run=work.run, classes=classes, audited=audited, progress=progress)
 
 
 def _save(session: Session) -> None:

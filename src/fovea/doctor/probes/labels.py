@@ -172,7 +172,7 @@ def _shared(record: Record, train: Gallery, evaluated: Gallery) -> tuple[np.ndar
         images = next((loader.images for loader in record.loaders if loader.phase == "train"), None)
         return equal(train, evaluated, images=images), False
     shared = leaked(train, evaluated)
-    if shared.mean() > _LEAKED or side < _LEAST_PX:
+    if shared.mean() > _LEAKED or side < _LEAST_PX or record.audited:
         return shared, False
     most = int(np.clip(record.seconds * _LOOKED_AT_A_SECOND, *_LOOKED_AT))
     return copied(train, evaluated, side_px=side, most=most), True
