@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fovea.data.reading import read as read
     from fovea.workflows.auditing import audit as audit
     from fovea.workflows.augmenting import augment as augment
+    from fovea.workflows.comparing import compare as compare
     from fovea.workflows.evaluating import evaluate as evaluate
     from fovea.workflows.loading import load as load
     from fovea.workflows.predicting import predict as predict
@@ -25,6 +26,7 @@ _DOORS = {
     "audit": "fovea.workflows.auditing",
     "augment": "fovea.workflows.augmenting",
     "build_recipe": "fovea.core.recipe_io",
+    "compare": "fovea.workflows.comparing",
     "evaluate": "fovea.workflows.evaluating",
     "load": "fovea.workflows.loading",
     "predict": "fovea.workflows.predicting",
@@ -32,7 +34,7 @@ _DOORS = {
     "train": "fovea.workflows.training",
 }
 _ROOMS = ("cost", "doctor", "layers", "losses", "models")  # whose own doors are used as fovea.ROOM.NAME
-__all__ = ["__version__", "audit", "augment", "build_recipe", "evaluate", "load", "predict", "read", "train"]
+__all__ = ["__version__", *_DOORS]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fovea.metrics.paired import paired_difference
+from fovea.metrics.paired import crossed_difference, paired_difference
 
 
 def answers(both: int, one: int, other: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,3 +57,52 @@ def test_misuse_is_told() -> None:
         paired_difference([True, False], [True, False, True])
     with pytest.raises(ValueError, match="N at least 1"):
         paired_difference([], [])
+
+
+def runs(rng: np.random.Generator, shape: tuple[int, int], ability: float, hardness: np.ndarray) -> np.ndarray:
+    """Draw which images (S, N) are right: each image has its hardness, each seed its own luck."""
+    luck = rng.normal(0, 0.2, (shape[0], 1))
+    return rng.random(shape) < 1 / (1 + np.exp(hardness - ability - luck))
+
+
+@pytest.mark.parametrize("shape", [(3, 200), (5, 500)])
+def test_the_crossed_interval_keeps_its_level_over_seeds_and_images(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(600):
+        hardness = rng.normal(0, 1.5, shape[1])
+        found = crossed_difference(runs(rng, shape, 1.0, hardness), runs(rng, shape, 1.0, hardness))
+        covered += found.low <= 0 <= found.high
+    assert 0.925 < covered / 600 < 0.985
+
+
+def test_seeds_that_disagree_widen_the_interval_however_many_images_there_are() -> None:
+    baseline = np.zeros((4, 1000), bool)
+    steady, moody = baseline.copy(), baseline.copy()
+    steady[:, :100] = True  # a tenth more with every seed
+    moody[:2, :200] = True  # the same gain in the mean, all of it with two seeds of four
+    assert crossed_difference(steady, baseline).verdict == "better"
+    found = crossed_difference(moody, baseline)
+    assert found.difference == pytest.approx(0.1) and found.verdict == "no difference shown"
+
+
+def test_the_crossed_interval_by_hand() -> None:
+    # differences [[1, 0], [0, 0]]: mean 1/4, mean squares 1/4 (seeds), 1/4 (images), 1/4 (rest); t of one degree
+    found = crossed_difference([[True, False], [False, False]], [[False, False], [False, False]])
+    half = 12.7062 * np.sqrt(0.25 / 4)
+    assert (found.difference, found.low, found.high) == pytest.approx((0.25, max(-1, 0.25 - half), 1.0), abs=1e-4)
+
+
+def test_one_seed_is_the_paired_interval() -> None:
+    one, two = answers(10, 9, 1, 5)
+    assert crossed_difference([one], [two]) == paired_difference(one, two)
+
+
+def test_trainings_that_never_differ_are_no_certainty() -> None:
+    found = crossed_difference(np.ones((3, 20), bool), np.ones((3, 20), bool))
+    assert found.difference == 0 and found.low < -0.05 and found.high > 0.05
+
+
+def test_misuse_of_the_crossed_interval_is_told() -> None:
+    with pytest.raises(ValueError, match=r"the answers are \(2,\) and \(2,\); expected two times the same \(S, N\)"):
+        crossed_difference([True, False], [True, False])

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fovea.core.errors import RecipeError
+from fovea.core.recipe import SWAPPED
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training (its --out).")]
 Plain = Annotated[bool, typer.Option("--plain", help="One line per epoch in place of the live display, for logs.")]
@@ -32,3 +33,18 @@ def parse_duration_s(text: str) -> float:
     if not duration_s:
         raise RecipeError(f"{text!r} is not a duration", hint="write 60s, 10m, 1h30m or plain seconds")
     return duration_s
+
+
+def parse_swap(text: str) -> tuple[str, str]:
+    """Return the kind of layer and what comes in its place: `pool=softpool`.
+
+    Raises:
+        RecipeError: when it is not that.
+
+    >>> parse_swap("pool=softpool")
+    ('pool', 'softpool')
+    """
+    kind, _, name = (part.strip() for part in text.partition("="))
+    if kind not in SWAPPED or not name:
+        raise RecipeError(f"--swap {text}: not a kind of layer and a name", hint=f"{', '.join(SWAPPED)}: pool=softpool")
+    return kind, name

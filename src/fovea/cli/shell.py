@@ -17,6 +17,7 @@ import typer
 from fovea import __version__
 from fovea.cli.audit import audit
 from fovea.cli.augment import augment
+from fovea.cli.compare import compare
 from fovea.cli.cost import cost
 from fovea.cli.evaluate import evaluate
 from fovea.cli.models import models
@@ -36,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (audit, augment, train, resume, evaluate, predict, models, cost):
+for verb in (audit, augment, train, resume, evaluate, predict, compare, models, cost):
     app.command()(verb)
 
 

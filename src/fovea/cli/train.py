@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fovea.cli.options import Plain, parse_duration_s
+from fovea.cli.options import Plain, parse_duration_s, parse_swap
 from fovea.cli.outcome import print_outcome
 from fovea.cli.progress import progress_shown
 
@@ -31,6 +31,10 @@ def train(
         str | None, typer.Option(metavar="DIR_OR_FILE", help="A timm folder or a state-dict file; by default the hub.")
     ] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
+    swap: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND=NAME", help="Exchange the network's pool, global_pool, norm or act; repeatable."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Where the run folder is made.")] = None,
     folds: Annotated[
         str | None,
@@ -67,11 +71,12 @@ def train(
         "model.name": model,
         "model.weights": weights,
         "model.from_scratch": from_scratch or None,
+        **{f"model.{kind}": name for kind, name in map(parse_swap, swap or [])},
         "train.budget_s": parse_duration_s(budget) if budget else None,
         "train.folds": int(folds) if folds is not None and folds.isdecimal() else folds,
         "train.ensemble": ensemble,
     }
-    layers = ([read_layer(recipe)] if recipe else []) + [_layer(flags)]
+    layers = ([read_layer(recipe)] if recipe else []) + [layer_of(flags)]
     settled = build_recipe(*layers, overrides=settings or [])
     if not settled.data.source:
         raise RecipeError("no data to train on", hint="fovea train DATA, or a --recipe with data.source")
@@ -86,7 +91,7 @@ def train(
     print_outcome(run)
 
 
-def _layer(flags: dict[str, Any]) -> dict[str, Any]:
+def layer_of(flags: dict[str, Any]) -> dict[str, Any]:
     """Return the flags that were given as nested settings: `{"train.lr": 1}` → `{"train": {"lr": 1}}`."""
     layer: dict[str, Any] = {}
     for path, value in flags.items():

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+SWAPPED = ("pool", "global_pool", "norm", "act")  # the kinds of layers that a recipe can exchange
+
 
 def setting(default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None) -> Any:
     """Declare one setting with its help text, its allowed names and its smallest value."""
@@ -63,6 +65,17 @@ class ModelRecipe:
     weights: str | None = setting(None, "'hub', a timm folder, or a state-dict file; the hub when empty")
     from_scratch: bool = setting(False, "start from random weights")
     drop_rate: float = setting(0.2, "dropout before the classifier", low=0)
+    pool: str | None = setting(None, "pooling to exchange the network's own for, such as softpool")
+    global_pool: str | None = setting(None, "pooling of whole maps to exchange the network's own for")
+    norm: str | None = setting(None, "normalisation to exchange the network's own for, such as group")
+    act: str | None = setting(None, "activation to exchange the network's own for, such as mish")
+    where: str = setting("*", "which layers are exchanged: a pattern for their names, such as layer4.*")
+
+    @property
+    def exchanged(self) -> dict[str, str]:
+        """What is exchanged, by kind of layer, as `fovea.layers.swap` takes it; `where` only if anything is."""
+        kinds = {kind: name for kind in SWAPPED if (name := getattr(self, kind)) is not None}
+        return {**kinds, "where": self.where} if kinds else {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,33 @@ def build_recipe(*layers: Mapping[str, Any], overrides: Iterable[str] = ()) -> R
     return recipe
 
 
+def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with other values for some settings, each named by its path; checked as `build_recipe` does.
+
+    >>> changed(Recipe(), {"train.lr": 0.1, "seed": 3}).train.lr
+    0.1
+    """
+    layer: dict[str, Any] = {}
+    for path, value in settings.items():
+        _merge(layer, _nest(path.split("."), value))
+    return build_recipe(dataclasses.asdict(recipe), layer)
+
+
+def parse_values(text: str) -> tuple[str, list[Any]]:
+    """Read a setting with several values, as a comparison has it; `own` (or nothing) leaves the choice open.
+
+    Raises:
+        RecipeError: it has no `=`.
+
+    >>> parse_values("model.pool=own,softpool")
+    ('model.pool', [None, 'softpool'])
+    """
+    key, separator, values = text.partition("=")
+    if not separator:
+        raise RecipeError(f"{text!r} names no values", hint="write KEY=A,B, for example train.lr=0.001,0.01")
+    return key.strip(), [None if value.strip() in ("own", "") else _parse(value.strip()) for value in values.split(",")]
+
+
 def load_recipe(path: Path | str, *, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe from a YAML file."""
     return build_recipe(read_layer(path), overrides=overrides)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,6 +23,7 @@ from torch import nn
 from fovea.core.errors import ModelError, UnknownName
 from fovea.core.files import digest, plain
 from fovea.models import heads, hub
+from fovea.models.exchange import exchange, with_exchange, without_exchange
 from fovea.models.nets import NETS
 from fovea.models.weights import StateDict, fit, read_folder, read_state_dict, state_digest, weights_file
 
@@ -87,8 +89,10 @@ def create(
     from_scratch: bool = False,
     drop_rate: float = 0.0,
     input_size: int | None = None,
+    swap: Mapping[str, str] | None = None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> Loaded:
-    """Build a network with `classes` outputs and load its weights.
+    """Build a network with `classes` outputs, load its weights and exchange layers.
 
     Args:
         name: a name from the catalogue, with or without timm's tag; None takes what the weights' folder names, or
@@ -98,14 +102,47 @@ def create(
         from_scratch: random weights.
         drop_rate: dropout before the classifier; torchvision's ResNets and ShuffleNets have none and stay without.
         input_size: side in pixels; needed where a network is built for one size (vision transformers).
+        swap: layers to exchange afterwards, as `ModelRecipe.exchanged` has them; BatchNorm's statistics then belong to
+            the network as it was.
+        say: told which layers were exchanged.
 
     Raises:
         UnknownName: no library knows the name.
-        ModelError: the weights cannot be found, read or fitted; the hint names a way out.
+        ModelError: the weights cannot be found, read or fitted, or there is nothing to exchange; the hint names a way
+            out.
 
     >>> create("resnet10t", classes=3, weights=None, from_scratch=True).model.num_classes
     3
     """
+    loaded = _created(
+        name,
+        classes=classes,
+        weights=weights,
+        from_scratch=from_scratch,
+        drop_rate=drop_rate,
+        input_size=input_size,
+    )
+    if not swap:
+        return loaded
+    exchange(loaded.model, swap, **_shape(loaded.pretrained_cfg), say=say)
+    return readdressed(dataclasses.replace(loaded, model_args=with_exchange(loaded.model_args, swap)))
+
+
+def readdressed(loaded: Loaded) -> Loaded:
+    """Return the same with the digest of its weights as they are now, after they were changed."""
+    address = _digest(loaded.library, loaded.architecture, loaded.model_args, loaded.model)
+    return dataclasses.replace(loaded, weights_digest=address)
+
+
+def _created(
+    name: str | None,
+    *,
+    classes: int,
+    weights: str | None,
+    from_scratch: bool,
+    drop_rate: float,
+    input_size: int | None,
+) -> Loaded:
     if from_scratch:
         return _from_scratch(name, classes=classes, drop_rate=drop_rate, input_size=input_size)
     if weights is None or weights == "hub":
@@ -204,9 +241,10 @@ def build(
     Args:
         pretrained_cfg: replaces timm's own description of the architecture's default weights.
     """
+    own_args, swaps = without_exchange(model_args)
     try:
         if library == "torchvision":
-            model = torchvision.models.get_model(architecture, weights=None, num_classes=classes, **model_args)
+            model = torchvision.models.get_model(architecture, weights=None, num_classes=classes, **own_args)
             for module in model.modules():
                 if isinstance(module, nn.Dropout):
                     module.p = drop_rate
@@ -217,13 +255,15 @@ def build(
                 num_classes=classes,
                 drop_rate=drop_rate,
                 pretrained_cfg=pretrained_cfg,
-                **model_args,
+                **own_args,
             )
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelError(
             f"{library} cannot build {architecture} with {model_args or 'its defaults'}: {error}",
             hint="check model_args and pretrained_cfg in config.json, or --set data.input_size",
         ) from error
+    for swap in swaps:
+        exchange(model, swap, **_shape(pretrained_cfg), say=lambda text: None)
     return model.eval()
 
 
@@ -326,13 +366,19 @@ def _loaded(model: nn.Module, plan: Plan, *, source: str) -> Loaded:
         pretrained_cfg=plan.pretrained_cfg,
         library=plan.library,
         source=source,
-        weights_digest=digest(
-            plan.library,
-            plan.architecture,
-            json.dumps(plain(plan.model_args), sort_keys=True),
-            state_digest(model, without=classifier_names(model)),
-        ),
+        weights_digest=_digest(plan.library, plan.architecture, plan.model_args, model),
     )
+
+
+def _digest(library: Library, architecture: str, model_args: dict[str, Any], model: nn.Module) -> str:
+    arguments = json.dumps(plain(model_args), sort_keys=True)
+    return digest(library, architecture, arguments, state_digest(model, without=classifier_names(model)))
+
+
+def _shape(config: Mapping[str, Any] | None) -> dict[str, int]:
+    """Return channels and side of a network's images."""
+    channels, side, _ = (config or {}).get("input_size") or (3, 224, 224)
+    return {"channels": int(channels), "side": int(side)}
 
 
 def _refuse_conflict(name: str, library: Library, architecture: str, tag: str, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Classifiers for frozen features that are not layers: all of scikit-learn, behind one registry.
 
 A head takes features (N, D), one vector per image, and gives probabilities (N, C). Settings are fixed and the same for
-all data: nothing is tuned, so a head that loses might have won with others. `fovea train` does not use them.
+all data: nothing is tuned, so a head that loses might have won with others. `fovea compare DATA --heads` uses
+them, `fovea train` does not.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,12 @@ class HeadComparison:
     def __getitem__(self, name: str) -> HeadScore:
         return next(score for score in self.scores if score.name == name)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-ready values."""
+        heads = [{**asdict(one), "verdict": one.against.verdict if one.against else None} for one in self.scores]
+        about = {"baseline": self.baseline, "rows": self.rows, "folds": self.folds, "seed": self.seed}
+        return {**about, "answer": self.answer, "heads": heads}
+
     @property
     def answer(self) -> str:
         """In a sentence: whether any head is better than the baseline."""
@@ -84,6 +90,7 @@ def compare_heads(
     groups: ArrayLike | None = None,
     heads: Sequence[str] | None = None,
     baseline: str = "linear",
+    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> HeadComparison:
     """Cross-validate every head on the same folds and compare each with the linear one, row by row.
 
@@ -100,6 +107,7 @@ def compare_heads(
         groups: (N,) rows of one group stay in one fold.
         heads: names in `HEADS`; all of them when None.
         baseline: the head that the others are compared with.
+        advance: told how many heads of how many are done.
 
     Raises:
         ValueError: shapes that do not fit, too few folds, or a class with fewer rows than folds.
@@ -127,6 +135,7 @@ def compare_heads(
         log_loss = -float(np.log(np.clip(own, 1e-15, 1)).mean())
         fit_s = time.perf_counter() - started
         scores.append(HeadScore(name, float(right.mean()), (low, high), log_loss, calibrated, against, fit_s))
+        advance(len(scores), len(chosen))
     return HeadComparison(baseline, tuple(scores), len(rows), folds, seed)
 
 

@@ -32,12 +32,12 @@ def check_apart(data: Path | str, folder: Path | str) -> None:
 
 
 def check_network(recipe: Recipe) -> None:
-    """Raise `ModelError` or `UnknownName` unless the recipe's network can be built and its weights loaded.
+    """Raise `ModelError` or `UnknownName` unless the recipe's network can be built, loaded and changed as it says.
 
     It is built and dropped, since how many classes it needs is not known yet; that takes a tenth of a second for
     networks as small as the default.
     """
-    if recipe.model.from_scratch and recipe.model.name is None:
+    if recipe.model.from_scratch and recipe.model.name is None and not recipe.model.exchanged:
         return
     from fovea.models.catalogue import create  # the networks' libraries take seconds to import
 
@@ -48,4 +48,5 @@ def check_network(recipe: Recipe) -> None:
         from_scratch=recipe.model.from_scratch,
         drop_rate=recipe.model.drop_rate,
         input_size=recipe.data.input_size,
+        swap=recipe.model.exchanged,
     )

@@ -16,15 +16,14 @@ How long judging the held-out images takes is measured with the first fold; the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import polars as pl
 from lightning_fabric import Fabric
 
 from fovea.core.errors import Interrupted
-from fovea.core.progress import Progress
+from fovea.core.progress import Labelled, Progress
 from fovea.core.recipe import Recipe
 from fovea.core.run import Run
 from fovea.core.wording import counted, duration
@@ -87,7 +86,8 @@ def train_folds(folds: Folds, *, train_one: TrainOne, progress: Progress) -> Non
             if _done(folds, fold):
                 continue
             try:
-                _train_fold(folds, fold, train_one, _Labelled(progress, f"fold {fold + 1} of {count}"))
+                name = f"{fold + 1} of {count}"
+                _train_fold(folds, fold, train_one, Labelled(progress, f"fold {name}", fold=name))
             except Interrupted as error:
                 raise _interrupted(folds, error.message) from error
             if folds.fabric.broadcast(stop()):  # as the first process sees it, so that none waits for the others
@@ -198,23 +198,3 @@ def _interrupted(folds: Folds, message: str) -> Interrupted:
     if folds.fabric.is_global_zero:
         folds.run.event("interrupted", elapsed_s=folds.clock.elapsed_s())
     return Interrupted(message, hint=folds.run.resume_command)
-
-
-class _Labelled:
-    """Passes on what a fold's training tells, with the fold's name before it."""
-
-    def __init__(self, progress: Progress, label: str) -> None:
-        self.progress = progress
-        self.label = label
-
-    def say(self, text: str) -> None:
-        """Pass the text on."""
-        self.progress.say(f"{self.label}: {text}")
-
-    def advance(self, label: str, done: int, total: int, detail: Mapping[str, Any] | None = None) -> None:
-        """Pass the step on."""
-        self.progress.advance(f"{self.label}: {label}", done, total, detail)
-
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        """Pass the epoch on."""
-        self.progress.epoch({"fold": self.label.removeprefix("fold "), **row})

@@ -33,6 +33,7 @@ from fovea.evaluation.environment import environment
 from fovea.models.bundle import save_bundle
 from fovea.models.catalogue import DEFAULT_NAME, Loaded, create
 from fovea.models.folding import fold, unfold
+from fovea.training.adapting import adapted
 from fovea.training.climb import climb
 from fovea.training.loop import Clock
 from fovea.training.optimisers import OPTIMISERS
@@ -108,14 +109,12 @@ def train(
     check_names(recipe)
     prepare(recipe.train)
     fabric = build_fabric(recipe.train)
-    folder = Path(out) if out is not None else Path(fabric.broadcast(str(_new_folder(source))))
+    folder = Path(out) if out is not None else Path(fabric.broadcast(str(new_folder(source))))
     if fabric.is_global_zero:
         Run.check_free(folder)
         check_folder(folder, hint="choose another --out")
-    manifest = _read(recipe, progress)
-    recipe = _sized(recipe, manifest)
-    loaded = _network(recipe, manifest)
-    recipe = _resolved(recipe, loaded)
+    manifest = read_data(recipe, progress)
+    recipe, loaded = _settled(recipe, manifest, progress)
     if fabric.is_global_zero:
         run = Run.create(folder, recipe)
         manifest.save(run.manifest_path)
@@ -153,7 +152,7 @@ def resume(folder: Path | str, *, console: Progress | None = None) -> Run:
     prepare(recipe.train)
     fabric = build_fabric(recipe.train)
     if not run.manifest_path.exists():  # killed while reading: nothing is lost by reading again
-        manifest = _read(recipe, progress)
+        manifest = read_data(recipe, progress)
         manifest.save(run.manifest_path)
         run.add_findings(list(manifest.findings))
     manifest = Manifest.load(run.manifest_path)
@@ -165,7 +164,7 @@ def resume(folder: Path | str, *, console: Progress | None = None) -> Run:
             run=run,
             recipe=recipe,
             manifest=manifest,
-            loaded=_network(recipe, manifest),
+            loaded=_network(recipe, manifest, progress),
             fabric=fabric,
             clock=clock,
             progress=progress,
@@ -178,9 +177,12 @@ def resolve(source: Path | str, recipe: Recipe) -> Recipe:
     """Return the recipe with every choice made that does not depend on measured time."""
     recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(source)))
     check_names(recipe)
-    manifest = _read(recipe, Silent(), audit=False)
-    recipe = _sized(recipe, manifest)
-    return _resolved(recipe, _network(recipe, manifest))
+    return resolve_for(recipe, read_data(recipe, Silent(), audit=False))
+
+
+def resolve_for(recipe: Recipe, manifest: Manifest) -> Recipe:
+    """Return the recipe with every choice made that does not depend on measured time, for data that was read."""
+    return _settled(recipe, manifest, Silent())[0]
 
 
 def check_names(recipe: Recipe) -> None:
@@ -189,7 +191,7 @@ def check_names(recipe: Recipe) -> None:
     SCHEDULES[recipe.train.schedule]
 
 
-def _read(recipe: Recipe, progress: Progress, *, audit: bool = True) -> Manifest:
+def read_data(recipe: Recipe, progress: Progress, *, audit: bool = True) -> Manifest:
     """Read the data, split it so that no scene is parted, and audit it in the fast form, if asked to.
 
     Between listing the files and opening them, the network is tried.
@@ -228,6 +230,12 @@ def _read_and_split(recipe: Recipe, progress: Progress, *, audit: bool) -> Manif
     return manifest
 
 
+def _settled(recipe: Recipe, manifest: Manifest, progress: Progress) -> tuple[Recipe, Loaded]:
+    recipe = _sized(recipe, manifest)
+    loaded = _network(recipe, manifest, progress)
+    return _resolved(recipe, loaded), loaded
+
+
 def _sized(recipe: Recipe, manifest: Manifest) -> Recipe:
     """Choose the input size where no weights bring one."""
     if not recipe.model.from_scratch or recipe.data.input_size is not None:
@@ -235,7 +243,7 @@ def _sized(recipe: Recipe, manifest: Manifest) -> Recipe:
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, input_size=_scratch_size(manifest)))
 
 
-def _network(recipe: Recipe, manifest: Manifest) -> Loaded:
+def _network(recipe: Recipe, manifest: Manifest, progress: Progress) -> Loaded:
     torch.manual_seed(recipe.seed)  # a new classifier, or a network from scratch, starts the same each time
     return create(
         recipe.model.name,
@@ -244,6 +252,8 @@ def _network(recipe: Recipe, manifest: Manifest) -> Loaded:
         from_scratch=recipe.model.from_scratch,
         drop_rate=recipe.model.drop_rate,
         input_size=recipe.data.input_size,
+        swap=recipe.model.exchanged,
+        say=progress.say,
     )
 
 
@@ -293,28 +303,47 @@ def _train(work: _Work) -> Run:
     recipe, manifest = work.recipe, work.manifest
     if recipe.train.folds is None:
         split = next((name for name in ("test", "val") if manifest.has_split(name)), None)
-        _train_model(work, reserve_s=_reserve_s(recipe, manifest.usable(split).height if split else 0), judge=True)
+        _train_model(work, reserve_s=to_reserve_s(recipe, manifest.usable(split).height if split else 0), judge=True)
         return work.run
 
     def train_one(run: Run, recipe: Recipe, manifest: Manifest, progress: Progress, *, judging_s: float | None) -> None:
-        clock = Clock(budget_s=recipe.train.budget_s, before_s=_elapsed_s(run))
-        loaded = _network(recipe, manifest)
-        part = dataclasses.replace(
-            work, run=run, recipe=recipe, manifest=manifest, loaded=loaded, clock=clock, progress=progress, resume=True
-        )
         held_out = manifest.usable("test").height
-        reserve_s = _reserve_s(recipe, held_out, closing_s=FOLD_CLOSING_S, judging_s=judging_s)
+        reserve_s = to_reserve_s(recipe, held_out, closing_s=FOLD_CLOSING_S, judging_s=judging_s)
         if recipe.train.budget_s is not None and reserve_s >= recipe.train.budget_s:
             progress.say(
                 f"judging {counted(held_out, 'image')} takes about {duration(reserve_s)}, and this fold has "
                 f"{duration(recipe.train.budget_s)}: it trains the least it can, and the budget will be exceeded"
             )
-        _train_model(part, reserve_s=reserve_s, judge=False)
+        train_part(run, recipe, manifest, fabric=work.fabric, progress=progress, reserve_s=reserve_s)
 
     by_all_models = manifest.usable("test").height * fold_count(manifest)
-    folds = kfold.Folds(work.run, recipe, manifest, work.fabric, work.clock, _reserve_s(recipe, by_all_models))
+    folds = kfold.Folds(work.run, recipe, manifest, work.fabric, work.clock, to_reserve_s(recipe, by_all_models))
     kfold.train_folds(folds, train_one=train_one, progress=work.progress)
     return work.run
+
+
+def train_part(
+    run: Run, recipe: Recipe, manifest: Manifest, *, fabric: Fabric, progress: Progress, reserve_s: float
+) -> None:
+    """Train one model of several, or go on with it; it is neither judged nor reported on.
+
+    Args:
+        run: its folder, which holds the recipe and perhaps the beginning of a plan.
+        recipe: its resolved settings.
+        manifest: the data, with its splits.
+        reserve_s: seconds of the budget to keep for what comes afterwards.
+    """
+    work = _Work(
+        run=run,
+        recipe=recipe,
+        manifest=manifest,
+        loaded=_network(recipe, manifest, progress),
+        fabric=fabric,
+        clock=Clock(budget_s=recipe.train.budget_s, before_s=_elapsed_s(run)),
+        progress=progress,
+        resume=True,
+    )
+    _train_model(work, reserve_s=reserve_s, judge=False)
 
 
 def _train_model(work: _Work, *, reserve_s: float, judge: bool) -> None:
@@ -324,8 +353,16 @@ def _train_model(work: _Work, *, reserve_s: float, judge: bool) -> None:
         reserve_s: seconds of the budget to keep for what comes after the climb.
         judge: whether to evaluate and report.
     """
-    run, recipe, loaded, fabric = work.run, work.recipe, work.loaded, work.fabric
-    preprocess = _preprocess(recipe, loaded)
+    run, recipe, fabric = work.run, work.recipe, work.fabric
+    preprocess = _preprocess(recipe, work.loaded)
+    loaded = adapted(
+        work.loaded,
+        recipe=recipe,
+        manifest=work.manifest,
+        preprocess=preprocess,
+        fabric=fabric,
+        progress=work.progress,
+    )
     example = torch.zeros(1, 3, preprocess.input_size, preprocess.input_size)
     frozen_bn = recipe.train.bn == "frozen"
     working = fold(loaded.model, example=example).requires_grad_(True) if frozen_bn else loaded.model
@@ -395,7 +432,7 @@ def _save(session: Session) -> None:
     )
 
 
-def _reserve_s(recipe: Recipe, images: int, *, closing_s: float = CLOSING_S, judging_s: float | None = None) -> float:
+def to_reserve_s(recipe: Recipe, images: int, *, closing_s: float = CLOSING_S, judging_s: float | None = None) -> float:
     """Return the seconds to keep for judging so many images (as measured, or else assumed), and for the report."""
     judging_s = images / EVALUATED_PER_S if judging_s is None else judging_s
     return closing_s + judging_s + SLACK * (recipe.train.budget_s or 0)
@@ -413,8 +450,8 @@ def _elapsed_s(run: Run) -> float:
     return max(recorded) + sum(_elapsed_s(Run(path)) for path in run.fold_paths() if path.name not in counted_in)
 
 
-def _new_folder(source: Path | str) -> Path:
-    """Return a name for a new run: the data's name and the time."""
+def new_folder(source: Path | str, *, what: str = "") -> Path:
+    """Return a name for a new run: the data's name, what is done with it if it is not one training, and the time."""
     stem = Path(source).expanduser().absolute().stem or "run"
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{stem}-{now}"
+    return Path("runs") / "-".join(part for part in (stem, what, now) if part)

@@ -1,0 +1,370 @@
+"""`fovea compare`: the same training with one thing changed, on equal terms, answered with paired intervals.
+
+    OUT/comparison.json            what is compared, and the answer
+    OUT/comparison.html            the page
+    OUT/manifest.parquet           the data, read and split once for all
+    OUT/<variant>/seed-<n>/        a run folder each, with answers.parquet: what its model says of the judged images
+
+The first training, of the first variant, decides what depends on measured time (view, rung, epochs); the others are
+given its decisions. All see the same images in the same splits. Of a budget each training is given an equal part when
+that is decided; how many seeds really fit shows as they go, and those that do not are left out, for all variants alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from lightning_fabric import Fabric
+
+from fovea.core.errors import DataError, Interrupted, RecipeError, RunError
+from fovea.core.files import digest, plain, write_json, write_text
+from fovea.core.html import render
+from fovea.core.progress import Labelled, Progress, Silent
+from fovea.core.recipe import Recipe
+from fovea.core.recipe_io import changed, dump_recipe
+from fovea.core.run import Run
+from fovea.core.wording import counted, duration, listed
+from fovea.cost.costs import cost_of
+from fovea.data.manifest import Manifest
+from fovea.evaluation.comparison import Comparison, Terms, Trained, compared
+from fovea.evaluation.comparisonpage import build_page
+from fovea.evaluation.environment import environment
+from fovea.evaluation.outoffold import load_table, save_table
+from fovea.models.bundle import load_bundle
+from fovea.training.loop import Clock
+from fovea.training.session import PLAN
+from fovea.workflows import evaluating, training
+from fovea.workflows.beforehand import check_folder, check_network
+from fovea.workflows.devices import build_fabric
+from fovea.workflows.loading import load
+from fovea.workflows.machine import prepare, stop_on_signal
+
+LEAST_S = 20.0  # a training is given this much before a second seed is
+PAGE, RESULT, ANSWERS = "comparison.html", "comparison.json", "answers.parquet"
+_DECIDES = {  # setting → decisions of a plan that depend on it
+    "data.input_size": ("views",),
+    "data.resize": ("views",),
+    "model.name": ("views", "tail", "backend"),
+    "model.weights": ("views", "tail", "backend"),
+    "train.compile": ("compile",),
+    "train.cut": ("tail",),
+    "train.epochs": ("whole", "tail"),
+    "train.freeze_stages": ("whole",),
+    "train.strategy": ("rung",),
+    "train.views": ("tail",),
+}
+_FOLDER_NAME = re.compile(r"[^A-Za-z0-9_.=+-]+")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the trainings compared.
+
+    Args:
+        name: what is different about it, in words.
+        recipe: its settings.
+    """
+
+    name: str
+    recipe: Recipe
+
+    @property
+    def folder_name(self) -> str:
+        """Its name as that of a folder."""
+        return _FOLDER_NAME.sub("-", self.name).strip("-.") or digest(self.name)[:8]
+
+
+def variants_of(recipe: Recipe, vary: Mapping[str, Sequence[Any]]) -> list[Variant]:
+    """Return every combination of the values; the first variant, of the first values, is what others are held against.
+
+    Args:
+        vary: setting → its values, such as `{"model.pool": ["max", "softpool"]}`; None is the network's own.
+
+    Raises:
+        RecipeError: fewer than two combinations, two that are the same, or a value that the setting does not take.
+
+    >>> [variant.name for variant in variants_of(Recipe(), {"train.lr": [0.1, 0.01]})]
+    ['lr=0.1', 'lr=0.01']
+    """
+    combinations = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
+    if len(combinations) < 2:
+        raise RecipeError(
+            "nothing to compare: there is only one variant",
+            hint="name two values or more, for example --swap pool=max,softpool or --vary train.lr=0.001,0.01",
+        )
+    variants = [Variant(_name(settings), changed(recipe, settings)) for settings in combinations]
+    names = [variant.folder_name for variant in variants]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise RecipeError(f"two variants are the same: {listed(twice)}", hint="name each value once")
+    return variants
+
+
+def shared(decisions: Mapping[str, Any], vary: Collection[str]) -> dict[str, Any]:
+    """Return what of the first training's decisions holds for all: not those that a varied setting is to make.
+
+    >>> shared({"views": [], "whole": {"epochs": 3, "frozen": 0}}, ["train.epochs"])
+    {'views': []}
+    """
+    undecided = {decision for setting in vary for decision in _DECIDES.get(setting, ())}
+    kept = {key: value for key, value in decisions.items() if key not in undecided}
+    if "whole" in kept and not {"model.name", "model.weights"}.isdisjoint(vary):
+        kept["whole"] = {**kept["whole"], "frozen": 0}  # networks have other numbers of stages
+    return kept
+
+
+def _name(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]}={'own' if value is None else value}" for key, value in settings.items())
+
+
+def compare(
+    source: Path | str,
+    *,
+    vary: Mapping[str, Sequence[Any]],
+    recipe: Recipe | None = None,
+    seeds: int = 5,
+    out: Path | str | None = None,
+    console: Progress | None = None,
+    started: float | None = None,
+) -> Comparison:
+    """Train every variant with every seed on equal terms and say which differences are shown.
+
+    Args:
+        source: the images, as for `train`.
+        vary: setting → its values; see `variants_of`.
+        recipe: what all have in common; its budget is that of the whole comparison, its seed the first one. Where it
+            leaves the strategy open, layers that are exchanged are given the whole network to get used to.
+        seeds: how often each variant is trained.
+        out: the folder to make; one that an interrupted comparison of the same left is gone on with.
+        console: shown to the user; silent when None.
+        started: `time.monotonic()` at which the budget began; now when None.
+
+    Returns:
+        The comparison, as in `comparison.json`; the page is `comparison.html` beside it.
+
+    Raises:
+        FoveaError: the variants, data, weights or `out` are wrong; the message says which and how to fix it.
+        Interrupted: the user stopped it; the same call with the same `out` goes on.
+    """
+    progress = console or Silent()
+    began = time.monotonic() if started is None else started
+    common = changed(recipe or Recipe(), {"data.source": str(source)})
+    if seeds < 1:
+        raise RecipeError(f"seeds is {seeds}, expected at least 1", hint="--seeds 5")
+    if common.train.folds is not None:
+        raise RecipeError("train.folds and a comparison do not go together", hint="drop train.folds; --seeds repeats")
+    if common.train.strategy == "auto" and any(key.startswith("model.") for key in vary):
+        common = changed(common, {"train.strategy": "full"})
+    variants = variants_of(common, vary)
+    for variant in variants:
+        training.check_names(variant.recipe)
+        check_network(variant.recipe)
+    prepare(common.train)
+    fabric = build_fabric(common.train)
+    if fabric.world_size > 1:
+        raise RecipeError("a comparison uses one device", hint="start it without torchrun")
+    folder = Path(out) if out is not None else training.new_folder(source, what="compare")
+    definition = {variant.name: dump_recipe(changed(variant.recipe, {"train.budget_s": None})) for variant in variants}
+    _check_out(folder, definition)
+    manifest = _data(folder, variants[0].recipe, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULT, {"definition": definition})
+    manifest.save(folder / "manifest.parquet")
+    clock = Clock(budget_s=common.train.budget_s, started=began)
+    race = _Race(folder, variants, seeds, manifest, fabric, clock, progress, tuple(vary))
+    clock.before_s = sum(race.taken_s(variant, seed) or 0.0 for seed in range(seeds) for variant in variants)
+    result = _answer(race, race.run())
+    write_json(folder / RESULT, plain({"definition": definition, **result.as_dict()}))
+    write_text(folder / PAGE, render(build_page(result, environment=environment())))
+    return result
+
+
+def _check_out(folder: Path, definition: Mapping[str, Any]) -> None:
+    """Raise unless the folder can be written to and holds nothing, or the beginning of the very same comparison."""
+    Run.check_free(folder)
+    check_folder(folder, hint="choose another --out")
+    result = folder / RESULT
+    if result.exists() and Run(folder).read(RESULT).get("definition") != plain(definition):
+        raise RunError(f"{folder} holds another comparison", hint="choose another --out, or repeat the same command")
+
+
+def _data(folder: Path, recipe: Recipe, progress: Progress) -> Manifest:
+    """Return the data as an interrupted comparison read it, else read it."""
+    kept = folder / "manifest.parquet"
+    return Manifest.load(kept) if kept.exists() else training.read_data(recipe, progress)
+
+
+@dataclass
+class _Race:
+    """All trainings of a comparison, one after the other."""
+
+    folder: Path
+    variants: list[Variant]
+    seeds: int
+    manifest: Manifest
+    fabric: Fabric
+    clock: Clock
+    progress: Progress
+    vary: Collection[str]
+
+    def run(self) -> int:
+        """Train seed after seed, every variant with each, and return how many seeds the budget allowed."""
+        with stop_on_signal(self.progress) as stop:
+            for seed in range(self.seeds):
+                if seed and self.clock.left_s() < self._round_s():
+                    self.progress.say(
+                        f"{counted(seed, 'seed')} of {self.seeds} fit the budget: another round takes about "
+                        f"{duration(self._round_s())}"
+                    )
+                    return seed
+                for variant in self.variants:
+                    try:
+                        self._train(variant, seed)
+                    except Interrupted as error:
+                        raise self._interrupted(error.message) from error
+                    if stop():
+                        raise self._interrupted("stopped by the user")
+        return self.seeds
+
+    def part(self, variant: Variant, seed: int) -> Run:
+        """Return the run of one training."""
+        return Run(self.folder / variant.folder_name / f"seed-{variant.recipe.seed + seed}")
+
+    def taken_s(self, variant: Variant, seed: int) -> float | None:
+        """Return the seconds that a training took with its judging; None where it is not done."""
+        run = self.part(variant, seed)
+        return run.read(PLAN)["taken_s"] if (run.folder / ANSWERS).exists() else None
+
+    def judged(self) -> tuple[str, pl.DataFrame]:
+        """Return the split that is judged, test where there is one, and its images."""
+        split = next((name for name in ("test", "val") if self.manifest.has_split(name)), None)
+        if split is None:
+            raise DataError("no images are left to judge on", hint="set data.val_fraction above 0")
+        return split, self.manifest.usable(split)
+
+    def _share_s(self) -> float:
+        """Return an equal part of the budget in seconds; where that is too short to train in, seeds go first."""
+        round_s = self.clock.left_s() / len(self.variants)
+        return max(1.0, round(max(round_s / self.seeds, min(LEAST_S, round_s)), 2))
+
+    def _round_s(self) -> float:
+        """Return the seconds that the first round of trainings took."""
+        return sum(self.taken_s(variant, 0) or 0.0 for variant in self.variants)
+
+    def _train(self, variant: Variant, seed: int) -> None:
+        """Train one variant with one seed, unless it is done, and keep its answers."""
+        run, (_, rows) = self.part(variant, seed), self.judged()
+        if self.taken_s(variant, seed) is not None:
+            return
+        label = f"{variant.name}, seed {seed + 1} of {self.seeds}"
+        progress = Labelled(self.progress, label, training=label)
+        began_s, first = self.clock.elapsed_s(), variant is self.variants[0] and seed == 0
+        self._prepare(run, variant, seed, first=first)
+        keep_s = training.to_reserve_s(run.recipe(), rows.height, closing_s=training.FOLD_CLOSING_S)
+        training.train_part(run, run.recipe(), self.manifest, fabric=self.fabric, progress=progress, reserve_s=keep_s)
+        if first and (cut := list(run.events("epochs_cut"))):
+            progress.say("fewer epochs fit than were planned: trained again with as many as all will have")
+            plan = run.read(PLAN)
+            plan["decisions"]["whole"]["epochs"] = cut[-1]["now"]
+            shutil.rmtree(run.folder)
+            began_s = self.clock.elapsed_s()
+            self._prepare(run, variant, seed, first=False, decisions=plan["decisions"])
+            training.train_part(run, run.recipe(), self.manifest, fabric=self.fabric, progress=progress, reserve_s=0.0)
+        answers = _answers(run, self.manifest, rows, progress)
+        run.write(PLAN, {**run.read(PLAN), "taken_s": round(self.clock.elapsed_s() - began_s, 2)})
+        save_table(answers, run.folder / ANSWERS)  # last: it says that the training is done
+        shutil.rmtree(run.checkpoints_path, ignore_errors=True)  # of the weights, the model folder keeps the best
+
+    def _prepare(
+        self, run: Run, variant: Variant, seed: int, *, first: bool, decisions: dict[str, Any] | None = None
+    ) -> None:
+        """Make a run folder, or what a kill kept from being made of it, with the decisions of the first training."""
+        if not (run.folder / "recipe.yaml").exists():
+            budget_s = self._share_s() if first and self.clock.budget_s else None
+            settings = {"seed": variant.recipe.seed + seed, "train.budget_s": budget_s}
+            Run.create(run.folder, training.resolve_for(changed(variant.recipe, settings), self.manifest))
+        if not run.manifest_path.exists():
+            if not first:
+                decisions = decisions or self.part(self.variants[0], 0).read(PLAN)["decisions"]
+                run.write(PLAN, {"choices": [], "decisions": shared(decisions, self.vary), "rungs": []})
+            run.event("started", environment=environment())
+            self.manifest.save(run.manifest_path)
+
+    def _interrupted(self, message: str) -> Interrupted:
+        each = [self.taken_s(variant, seed) for seed in range(self.seeds) for variant in self.variants]
+        done = sum(taken_s is not None for taken_s in each)
+        return Interrupted(
+            f"{message}; {done} of {counted(len(each), 'training')} are done",
+            hint=f"the same command with --out {self.folder} goes on",
+        )
+
+
+def _answers(run: Run, manifest: Manifest, rows: pl.DataFrame, progress: Progress) -> pl.DataFrame:
+    """Return `path` and `right` of each judged image; `right` is null where it can no longer be read."""
+    model = load(run.folder)
+    targets = manifest.targets(rows)
+    right: list[bool | None] = []
+    for answer, target in zip(evaluating.answers_of(model, manifest.paths(rows), progress), targets, strict=True):
+        if isinstance(answer, str):
+            right.append(None)
+        elif manifest.multilabel:
+            right.append(bool(np.array_equal(answer >= 0.5, np.asarray(target, dtype=bool))))
+        else:
+            right.append(bool(answer.argmax() == target))
+    return rows.select("path").with_columns(right=pl.Series(right, dtype=pl.Boolean))
+
+
+def _answer(race: _Race, seeds: int) -> Comparison:
+    """Gather what the trainings left and compare every variant with the first."""
+    split, rows = race.judged()
+    tables = {
+        variant.name: [load_table(race.part(variant, seed).folder / ANSWERS)["right"] for seed in range(seeds)]
+        for variant in race.variants
+    }
+    read = np.logical_and.reduce([column.is_not_null() for columns in tables.values() for column in columns])
+    trained = [
+        Trained(
+            name=variant.name,
+            right=np.stack([column.filter(pl.Series(read)).to_numpy() for column in tables[variant.name]]),
+            epoch_s=_epoch_s([race.part(variant, seed) for seed in range(seeds)]),
+            **_size(race.part(variant, 0)),
+        )
+        for variant in race.variants
+    ]
+    first = race.part(race.variants[0], 0)
+    terms = Terms(
+        source=race.manifest.source,
+        split=split,
+        images=int(read.sum()),
+        unread=rows.height - int(read.sum()),
+        asked_seeds=race.seeds,
+        choices=tuple(choice["what"] for choice in first.read(PLAN)["choices"]),
+        folder=str(race.folder),
+    )
+    return compared(trained, terms)
+
+
+def _epoch_s(runs: Sequence[Run]) -> float | None:
+    """Return the median seconds from the end of one epoch to the end of the next; None where there is only one."""
+    gaps = [
+        later["seconds"] - earlier["seconds"]
+        for run in runs
+        for earlier, later in itertools.pairwise(run.summary())
+        if earlier["rung"] == later["rung"]
+    ]
+    return float(np.median(gaps)) if gaps else None
+
+
+def _size(run: Run) -> dict[str, int | None]:
+    bundle = load_bundle(run.model_path)
+    size = bundle.preprocess["input_size"]
+    total = cost_of(bundle.model, (1, 3, size, size), measure=False).total
+    return {"parameters": total["params"], "macs": total["macs"]}

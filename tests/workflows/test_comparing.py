@@ -1,0 +1,229 @@
+"""`fovea compare`, whole: equal terms, one answer for each variant, going on after a stop, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fovea.core.errors import DataError, Interrupted, ModelError, RecipeError, RunError
+from fovea.core.recipe import Recipe
+from fovea.core.run import Run
+from fovea.data.manifest import Manifest
+from fovea.evaluation.comparison import Comparison
+from fovea.workflows import comparing, training
+from fovea.workflows.comparing import compare, variants_of
+from fovea.workflows.evaluating import evaluate
+from fovea.workflows.heads import compare_heads_on
+from fovea.workflows.loading import load
+
+from .conftest import recipe as quick_recipe
+from .pictures import Told
+
+POOLS = {"model.pool": [None, "softpool", "lip"]}
+
+
+def recipe(weights: Path, *overrides: str) -> Recipe:
+    """A recipe that trains in a second: one epoch of one view."""
+    fixed = ("data.input_size=32", "data.resize=squash", "train.epochs=1", "train.freeze_stages=0")
+    return quick_recipe(f"model.weights={weights}", *fixed, *overrides)
+
+
+@pytest.fixture(scope="module")
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture(scope="module")
+def pools(photos: Path, tiny_weights: Path, told: Told, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """Three ways to pool, two seeds each."""
+    out = tmp_path_factory.mktemp("runs") / "drei Pools"
+    return compare(photos, vary=POOLS, recipe=recipe(tiny_weights), seeds=2, out=out, console=told)
+
+
+def parts(found: Comparison) -> dict[str, list[Run]]:
+    """Return the runs of each variant."""
+    folder = Path(found.terms.folder)
+    return {one.name: [Run.open(folder / one.name / f"seed-{seed}") for seed in (0, 1)] for one in found.trained}
+
+
+def test_every_variant_is_trained_with_every_seed_on_the_same_images(pools: Comparison) -> None:
+    assert [one.name for one in pools.trained] == ["pool=own", "pool=softpool", "pool=lip"]
+    splits = set()
+    for runs in parts(pools).values():
+        for seed, run in enumerate(runs):
+            assert run.recipe().seed == seed
+            table = Manifest.load(run.manifest_path).table
+            splits.add(tuple(zip(table["path"], table["split"], strict=True)))
+    assert len(splits) == 1
+
+
+def test_a_variant_differs_in_what_is_compared_alone(pools: Comparison) -> None:
+    own, soft, _ = (runs[0].recipe() for runs in parts(pools).values())
+    assert (own.model.pool, soft.model.pool) == (None, "softpool")
+    assert comparing.changed(soft, {"model.pool": None}) == own
+    decided = [run.read("plan.json")["decisions"] for runs in parts(pools).values() for run in runs]
+    assert all(decisions == decided[0] for decisions in decided)
+    assert decided[0]["whole"] == {"frozen": 0, "epochs": 1}
+
+
+def test_the_layers_are_there_in_the_model_that_is_loaded(pools: Comparison) -> None:
+    kinds = {
+        name: {type(layer).__name__ for layer in load(runs[0].folder).model.modules()}  # type: ignore[union-attr]
+        for name, runs in parts(pools).items()
+    }
+    assert "SoftPool2d" in kinds["pool=softpool"] and "LocalImportancePool2d" in kinds["pool=lip"]
+    assert kinds["pool=own"].isdisjoint({"SoftPool2d", "LocalImportancePool2d"})
+
+
+def test_batchnorm_is_estimated_anew_where_layers_were_exchanged(pools: Comparison, told: Told) -> None:
+    said = [text for text in told.said if "BatchNorm" in text and "estimated anew" in text]
+    assert len(said) == 4 and all("pool=own" not in text for text in said)
+    assert "pool=softpool, seed 1 of 2: 13 BatchNorms estimated anew on 32 images" in said
+
+
+def test_the_answers_are_those_of_the_models(pools: Comparison) -> None:
+    for one, runs in zip(pools.trained, parts(pools).values(), strict=True):
+        for right, run in zip(one.right, runs, strict=True):
+            assert evaluate(run.folder)["accuracy"] == pytest.approx(right.mean())
+    assert pools.terms.images == pools.trained[0].right.shape[1] == 9 and pools.terms.split == "val"
+
+
+def test_what_is_written_says_what_is_returned(pools: Comparison) -> None:
+    folder = Path(pools.terms.folder)
+    written = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    assert [variant["name"] for variant in written["variants"]] == ["pool=own", "pool=softpool", "pool=lip"]
+    assert written["baseline"] == "pool=own" and written["variants"][0]["against"] is None
+    against = written["variants"][1]["against"]
+    assert against["verdict"] in pools.answer and against["level"] == pytest.approx(0.975)
+    own, _, lip = written["variants"]
+    assert lip["parameters"] > own["parameters"] and lip["macs"] > own["macs"]
+    page = (folder / "comparison.html").read_text(encoding="utf-8")
+    assert "pool=softpool" in page and "2 seeds each" in page and page.count("<svg") == 2
+    assert not list(folder.glob("*/*/checkpoints"))
+
+
+def test_the_same_command_changes_nothing_and_more_seeds_are_added(
+    pools: Comparison, photos: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(pools.terms.folder, tmp_path / "copy")
+    trained: list[Path] = []
+    real = training.train_part
+
+    def train_part(run: Run, *rest: object, **options: object) -> None:
+        trained.append(run.folder.relative_to(folder))
+        real(run, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "train_part", train_part)
+    again = compare(photos, vary=POOLS, recipe=recipe(tiny_weights), seeds=2, out=folder)
+    assert not trained and again.as_dict() == pools.as_dict() | {"folder": str(folder)}
+    more = compare(photos, vary=POOLS, recipe=recipe(tiny_weights), seeds=3, out=folder)
+    assert trained == [Path(name) / "seed-2" for name in ("pool=own", "pool=softpool", "pool=lip")] and more.seeds == 3
+    with pytest.raises(RunError, match="holds another comparison"):
+        compare(photos, vary=POOLS, recipe=recipe(tiny_weights, "train.lr=0.5"), seeds=2, out=folder)
+
+
+def test_a_stop_loses_nothing_and_the_same_command_goes_on(
+    pools: Comparison, photos: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, out = recipe(tiny_weights), tmp_path / "stopped"
+    real = training.train_part
+
+    def stopped(run: Run, *rest: object, **options: object) -> None:
+        if "lip" in str(run.folder):
+            raise Interrupted("stopped by the user", hint="never seen")
+        real(run, *rest, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_part", stopped)
+        with pytest.raises(Interrupted) as error:
+            compare(photos, vary=POOLS, recipe=settings, seeds=2, out=out)
+    assert error.value.message == "stopped by the user; 2 of 6 trainings are done"
+    assert error.value.hint == f"the same command with --out {out} goes on"
+    ended = compare(photos, vary=POOLS, recipe=settings, seeds=2, out=out)
+    assert [one.accuracies for one in ended.trained] == [one.accuracies for one in pools.trained]
+
+
+def test_a_setting_that_is_varied_is_not_decided_by_the_first_training(
+    photos: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    settings, vary = recipe(tiny_weights, "train.strategy=full"), {"train.epochs": [1, 2]}
+    found = compare(photos, vary=vary, recipe=settings, seeds=1, out=tmp_path / "epochs")
+    epochs = [
+        sum(row["rung"] == "full" for row in Run(tmp_path / "epochs" / name / "seed-0").summary())
+        for name in ("epochs=1", "epochs=2")
+    ]
+    assert epochs == [1, 2]
+    assert "one seed says nothing of other trainings" in found.answer
+
+
+def test_what_does_not_fit_the_budget_is_left_out_for_all_alike(
+    photos: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing._Race, "_round_s", lambda race: 7200.0)  # as if this machine were slow
+    settings, told = recipe(tiny_weights, "train.strategy=head", "train.budget_s=3600"), Told()
+    vary = {"train.label_smoothing": [0.0, 0.1]}
+    found = compare(photos, vary=vary, recipe=settings, seeds=3, out=tmp_path / "short", console=told)
+    assert found.seeds == 1 and found.terms.asked_seeds == 3
+    assert "1 seed of 3 fit the budget: another round takes about 2 h" in told.said
+    given = [Run(path.parent).recipe().train.budget_s for path in sorted((tmp_path / "short").glob("*/*/recipe.yaml"))]
+    assert given == [pytest.approx(600, abs=20), None]  # the first one plans for all
+    assert "3 were asked for; the budget allowed no more" in (tmp_path / "short" / "comparison.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ({"model.pool": ["softpool"]}, "there is only one variant"),
+        ({"model.pool": ["max", "max"]}, "two variants are the same: pool=max"),
+        ({"train.lr": [0.1, "fast"]}, "train.lr: expected a number, got 'fast'"),
+        ({"model.pol": ["max", "softpool"]}, "model.pol: no such setting; did you mean 'model.pool'?"),
+    ],
+)
+def test_variants_that_cannot_be_are_refused(vary: dict[str, list[object]], message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        variants_of(Recipe(), vary)
+    assert message in error.value.message
+
+
+def test_layers_that_the_network_does_not_have_are_refused_before_a_file_is_opened(
+    photos: Path, tiny_weights: Path, tmp_path: Path, opened: list[object]
+) -> None:
+    vary = {"model.global_pool": [None, "max"], "model.where": ["nowhere"]}
+    with pytest.raises(ModelError, match="has no global pooling layer that matches 'nowhere'"):
+        compare(photos, vary=vary, recipe=recipe(tiny_weights), out=tmp_path / "none")
+    assert not opened and not (tmp_path / "none").exists()
+
+
+def test_an_image_that_has_gone_is_left_out_for_all(
+    pools: Comparison, photos: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(pools.terms.folder, tmp_path / "copy")
+    answers = folder / "pool=lip" / "seed-1" / comparing.ANSWERS
+    table = pl.read_parquet(answers)
+    table[0, "right"] = None
+    table.write_parquet(answers)
+    found = compare(photos, vary=POOLS, recipe=recipe(tiny_weights), seeds=2, out=folder)
+    assert (found.terms.images, found.terms.unread) == (8, 1)
+    assert np.array_equal(found.trained[0].right, pools.trained[0].right[:, 1:])
+
+
+def test_heads_on_the_features_of_real_files(photos: Path, tiny_weights: Path) -> None:
+    told = Told()
+    settings = quick_recipe(f"model.weights={tiny_weights}")
+    found = compare_heads_on(photos, heads=["knn"], recipe=settings, console=told)
+    assert [score.name for score in found.scores] == ["linear", "knn"] and found.rows == 42
+    assert found["linear"].accuracy > 0.9 and "heads" in told.steps
+
+
+def test_heads_need_images_enough(tmp_path: Path, photos: Path, tiny_weights: Path) -> None:
+    for name in ("plum", "apple red"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for path in sorted((photos / name).glob("bild *"))[:4]:
+            shutil.copy(path, tmp_path / "few" / name)
+    with pytest.raises(DataError, match="0 classes of 2 have 5 images or more"):
+        compare_heads_on(tmp_path / "few", recipe=quick_recipe(f"model.weights={tiny_weights}"))
