@@ -11,7 +11,7 @@ from fovea.core.canvas import WIDE_IN, axes_of, short_name, to_svg
 from fovea.core.report import Block, Column, Fact, Facts, Figure, Prose, Report, Section, Table
 from fovea.core.svg import BLUE, GREEN, INK, ORANGE
 from fovea.core.wording import counted, percent
-from fovea.evaluation.comparison import Comparison, Trained, level_in_words, points
+from fovea.evaluation.comparison import Comparison, Trained, level_in_words
 from fovea.metrics.paired import PairedDifference
 
 _TONES = {"better": GREEN, "worse": ORANGE, "no difference shown": INK}
@@ -53,19 +53,16 @@ def _table(comparison: Comparison) -> Table:
         Column("accuracy", kind="share", help="mean over seeds"),
         Column("lowest", kind="number", help="per cent, of the seeds"),
         Column("highest", kind="number", help="per cent, of the seeds"),
-        Column("difference"),
-        Column("verdict"),
         Column("seconds an epoch", kind="number", help="with its validation, on this machine"),
         Column("parameters", kind="count"),
         Column("MACs", kind="count", help="multiply-accumulates for one image"),
     ]
-    rows = []
-    for one in comparison.trained:
-        found = comparison.against.get(one.name)
-        ends = [100 * min(one.accuracies), 100 * max(one.accuracies)]
-        told = [points(found), found.verdict] if found else ["–", "what others are held against"]
-        rows.append([one.name, one.accuracy, *ends, *told, one.epoch_s, one.parameters, one.macs])
+    rows = [[one.name, one.accuracy, *_ends(one), one.epoch_s, one.parameters, one.macs] for one in comparison.trained]
     return Table(columns, rows, whole=True)
+
+
+def _ends(one: Trained) -> list[float]:
+    return [100 * min(one.accuracies), 100 * max(one.accuracies)]
 
 
 def _terms(comparison: Comparison, environment: Mapping[str, Any]) -> list[Block]:
