@@ -20,7 +20,8 @@ from torchvision import transforms
 
 from fovea.doctor.watching import Doctor
 
-from .loops import CLASSES, alarms, digits, network, sgd
+from .loops import CLASSES, Training, alarms, digits, network, sgd
+from .loops import watched as watched_training
 
 
 def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
@@ -329,3 +330,90 @@ def test_pictures_that_were_trained_on_without_labels_are_no_leak() -> None:
             optimizer.step()
         evaluate(model, DataLoader(TensorDataset(images[1200:], labels[1200:]), batch_size=200))
     assert "split-leakage" not in codes(doctor), doctor.text()
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_switch_that_is_none_is_named(value: bool) -> None:
+    """`module.requires_grad = True`, or `parameter.require_grad`, is taken without a word and changes nothing."""
+
+    def prepare(model: nn.Module) -> None:
+        first = model[0]  # type: ignore[index]
+        first.requires_grad_(not value)
+        if value:
+            first.requires_grad = True
+        else:
+            first.weight.require_grad = first.bias_.require_grad = False
+
+    def build() -> nn.Module:
+        model = network(norm=False)
+        model[0].bias_ = model[0].bias
+        return model
+
+    doctor = watched_training(Training(build=build, prepare=prepare))
+    found = next(each for each in doctor.findings if each.code == "frozen-parameters")
+    assert found.severity == "alarm" and "which is no switch of PyTorch's" in found.message, doctor.text()
+    assert ("stayed frozen" in found.message) is value and found.where == "0.weight"
+
+
+def test_two_networks_are_each_given_their_own_labels() -> None:
+    """Two batches go through the network before the loss of the first: its labels are not those of the second."""
+    torch.manual_seed(0)
+    images, labels = digits()
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for rows in torch.randperm(1200).split(40):
+            scores, others = model(images[rows]), model(images[rows].flip(0))
+            optimizer.zero_grad()
+            (functional.cross_entropy(scores, labels[rows]) + 0.0 * others.sum()).backward()
+            optimizer.step()
+    gallery = doctor.record.galleries["train"]
+    assert gallery.labels[:40].count(-1) == 0 and gallery.labels[40:80] == [-1] * 40
+
+
+def test_training_images_evaluated_by_hand_beside_validation_are_no_leak() -> None:
+    torch.manual_seed(0)
+    images, labels = digits()
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for _ in range(3):
+            model.train()
+            for rows in torch.randperm(1200).split(40):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                for part in (images[:1200], images[1200:]):
+                    model(part)
+    assert "split-leakage" not in codes(doctor), doctor.text()
+
+
+def test_what_is_learnt_and_never_holds_is_said() -> None:
+    """Training at 97 %, validation at guessing, its loss unknown: something else than the digit tells the classes."""
+
+    def marked(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(1))].clone()
+        images[range(len(labels)), 0, 0, labels % 8] = 6.0
+        images[range(len(labels)), 0, 7, labels // 8] = 6.0
+        return images, labels
+
+    torch.manual_seed(0)
+    images, labels = digits()
+    shown, told = marked(images[:1200], labels[:1200])
+    held, _ = marked(images[1200:], labels[1200:].roll(7))
+    model = network(dropout=0.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    with Doctor(strict=True) as doctor:
+        for _ in range(6):
+            model.train()
+            for rows in torch.randperm(1200).split(40):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(shown[rows]), told[rows]).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                (model(held).argmax(1) == labels[1200:]).sum()
+    found = [each for each in doctor.findings if each.code == "overfitting"]
+    assert found and "no better than always saying the commonest class" in found[0].message, doctor.text()

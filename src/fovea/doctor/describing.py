@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset, WeightedRandomSampler
 
-from fovea.doctor.record import MOST_VALUES, Group, Layer, Loader, Loss, Network, Optimiser, Parameter
+from fovea.doctor.record import MOST_VALUES, Group, Layer, Loader, Loss, Mistyped, Network, Optimiser, Parameter
 from fovea.doctor.tensors import equal_rows, is_leaf
 
 _SETTINGS = ("p", "momentum", "eps", "in_features", "out_features", "in_channels", "out_channels", "groups",
@@ -104,6 +105,31 @@ def fresh_norms(module: nn.Module) -> list[str]:
         and not bool(layer.running_mean.any())
         and bool((layer.running_var == 1).all())
     ]
+
+
+def mistyped_switches(module: nn.Module) -> list[Mistyped]:
+    """Return what was meant to be `requires_grad` of parameters, is no switch at all, and would have changed them.
+
+    Modules have no `requires_grad`, and any misspelt attribute of a parameter is taken without a word.
+
+    >>> net = nn.Linear(2, 2).requires_grad_(False)
+    >>> net.weight.require_grad = True
+    >>> mistyped_switches(net)
+    [Mistyped(name='weight', attribute='require_grad', value=True, parameters=['weight'])]
+    """
+    set_on = [(name, "requires_grad", each) for name, each in module.named_modules()]
+    for name, parameter in module.named_parameters():
+        near = difflib.get_close_matches("requires_grad", vars(parameter), n=1, cutoff=0.8)
+        set_on += [(name, attribute, parameter) for attribute in near]
+    found = []
+    for name, attribute, owner in set_on:
+        value = vars(owner).get(attribute)
+        if not isinstance(value, bool):
+            continue
+        within = owner.named_parameters(prefix=name) if isinstance(owner, nn.Module) else [(name, owner)]
+        meant = [each for each, parameter in within if parameter.requires_grad is not value]
+        found += [Mistyped(name, attribute, value, meant)] if meant else []
+    return found
 
 
 def compiled_parts(module: nn.Module) -> list[str]:

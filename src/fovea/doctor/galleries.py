@@ -99,23 +99,25 @@ def equal(train: Gallery, evaluated: Gallery, *, images: int | None) -> np.ndarr
     return found if 1 - len(set(once)) / len(once) < 0.5 * found.mean() else np.zeros_like(found)
 
 
-def copied(train: Gallery, evaluated: Gallery, *, side_px: int, most: int) -> np.ndarray:
-    """Return which evaluated pictures show what a training picture shows: cropped, mirrored, turned, brightened, (N,).
+def copied(train: Gallery, evaluated: Gallery, *, side_px: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return some evaluated pictures (M,) and which of them show what a training picture shows, changed, (M,) booleans.
 
-    Where very many are one another's copies they are drawings of one kind, and none counts.
+    Changed is cropped, mirrored, turned, brightened. Where very many are one another's copies they are drawings of one
+    kind, and none counts.
 
     Args:
         side_px: the shorter side of the inputs.
         most: how many pictures of both to look at, a third of them evaluated ones: each takes milliseconds.
     """
-    mine, theirs = (
-        np.stack(gallery.pictures)[np.unique(np.linspace(0, len(gallery.pictures) - 1, count).astype(int))]
+    rows = [
+        np.unique(np.linspace(0, len(gallery.pictures) - 1, count).astype(int))
         for gallery, count in ((train, most - most // 3), (evaluated, most // 3))
-    )
+    ]
+    mine, theirs = np.stack(train.pictures)[rows[0]], np.stack(evaluated.pictures)[rows[1]]
     groups = group_pictures(np.concatenate([mine, theirs]), side_px=side_px)
     sizes = np.bincount(groups[groups >= 0], minlength=1)
     groups = np.where(sizes[groups] > _KIND * len(groups), -1, groups)
-    return np.isin(groups[len(mine) :], groups[: len(mine)]) & (groups[len(mine) :] >= 0)
+    return rows[1], np.isin(groups[len(mine) :], groups[: len(mine)]) & (groups[len(mine) :] >= 0)
 
 
 def _twins(some: np.ndarray, others: np.ndarray, allowed: np.ndarray) -> np.ndarray:

@@ -15,8 +15,11 @@ _MOST_CLASSES = 2000  # for a confusion matrix
 def judge(current: Round, call: Forward) -> None:
     """Count the right answers of a call whose scores are those of classes."""
     assert call.labels is not None
-    classes = call.scores.shape[1]
-    told, labels = call.scores.argmax(1).cpu().numpy(), call.labels.cpu().numpy()
+    count(current, call.scores.argmax(1).cpu().numpy(), call.labels.cpu().numpy(), classes=call.scores.shape[1])
+
+
+def count(current: Round, told: np.ndarray, labels: np.ndarray, *, classes: int) -> None:
+    """Count which of the answers (N,) are right."""
     current.right += int((told == labels).sum())
     current.judged += len(labels)
     current.parts.append((int((told == labels).sum()), len(labels)))

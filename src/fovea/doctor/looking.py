@@ -20,6 +20,11 @@ class Looking:
         self._depth = 0
         self._grad = True
 
+    @property
+    def active(self) -> bool:
+        """Whether the doctor is at work."""
+        return self._depth > 0
+
     def __enter__(self) -> None:
         if self._depth == 0:
             self._began = time.perf_counter()

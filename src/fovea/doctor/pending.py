@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -92,6 +92,14 @@ class LossCall(_Pending):
             return
         if abs(float(self.weight)) * self.count < _ONCE * scale:
             self.value, self.reduction = self.value / self.count, "mean"
+
+
+def whose_scores(forwards: Sequence[Forward], scores: torch.Tensor) -> Forward | None:
+    """Return the call of a network that put out these scores; where none did as they are, the last one."""
+    for call in reversed(forwards):
+        if call.scores.shape == scores.shape and call.scores.data_ptr() == scores.data_ptr() != 0:
+            return call
+    return forwards[-1] if forwards else None
 
 
 _ONCE = 1.5  # of each label's loss, in what is propagated back, up to which it is a mean

@@ -124,6 +124,22 @@ class Drop:
 
 
 @dataclass
+class Compared:
+    """Answers that a line of somebody's code compared with labels, in sum over its calls."""
+
+    where: Place
+    yes_or_no: bool  # scores are of one question, not of classes
+    calls: int = 0
+    images: int = 0
+    right: int = 0  # as they were compared
+    of_scores: int = 0  # as the scores decide
+    alike: int = 0  # calls whose answers were all the same
+    cut: int = 0  # calls whose answers were yes above some score
+    spread: int = 0  # calls whose shapes, such as (B, 1) and (B,), made B × B results of B
+    shapes: tuple[tuple[int, ...], ...] = ()  # of the first call's two sides
+
+
+@dataclass
 class Round:
     """One evaluation: the calls without a backward between two steps."""
 
@@ -242,6 +258,16 @@ class Features:
 
 
 @dataclass
+class Mistyped:
+    """An attribute that was set in place of `requires_grad` of parameters."""
+
+    name: str  # of the module or parameter that it was set on
+    attribute: str
+    value: bool
+    parameters: list[str]  # which it was meant for, and which are otherwise
+
+
+@dataclass
 class Network:
     """A module that was called from outside any other, with parameters."""
 
@@ -256,6 +282,7 @@ class Network:
     features: Features | None = None
     evaluated: int = 0  # batches
     fresh_norms: list[str] = field(default_factory=list)  # whose running statistics never moved, if it was evaluated
+    mistyped: list[Mistyped] = field(default_factory=list)
 
 
 @dataclass
@@ -300,6 +327,7 @@ class Gallery:
     steps: list[int] = field(default_factory=list)
     colours: list[np.ndarray] = field(default_factory=list)  # (64, 64, 3) uint8: the first few once more, as RGB
     networks: list[int] = field(default_factory=list)  # which one was given each
+    sources: list[int] = field(default_factory=list)  # loader, or below 0 the place of its batch in the evaluation
 
     def only(self, rows: Iterable[int]) -> Gallery:
         """Return some of the pictures, without colours."""
@@ -309,6 +337,7 @@ class Gallery:
             [self.labels[row] for row in kept],
             [self.steps[row] for row in kept],
             networks=[self.networks[row] for row in kept],
+            sources=[self.sources[row] for row in kept],
         )
 
 
@@ -322,6 +351,7 @@ class Record:
     losses: list[Loss] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
     galleries: dict[Phase, Gallery] = field(default_factory=lambda: {"train": Gallery(), "eval": Gallery()})

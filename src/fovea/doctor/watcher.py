@@ -20,11 +20,12 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from fovea.doctor import describing
+from fovea.doctor.comparing import Comparisons, read_comparison
 from fovea.doctor.handed import Handed
 from fovea.doctor.layers import LayerWatch
 from fovea.doctor.looking import Looking
 from fovea.doctor.pace import Pace
-from fovea.doctor.pending import Forward, LossCall, sorted_out
+from fovea.doctor.pending import Forward, LossCall, sorted_out, whose_scores
 from fovea.doctor.record import NonFinite, Optimiser, Phase, Place, Record
 from fovea.doctor.senses.places import calling_place
 from fovea.doctor.tensors import (
@@ -40,6 +41,7 @@ from fovea.doctor.writing import Writing
 
 _PENDING = 64  # calls without a backward that are waited for
 _LABEL_BATCHES = 400
+_COMPARED = 1_000_000  # elements of tensors that are compared, beyond which they are no answers
 
 
 class Watcher:
@@ -70,6 +72,7 @@ class Watcher:
         self._in_network = False  # whether one is running
         self._inside = 0  # losses that were called before the running call of a network began
         self._turn = 0  # grows with each step and each start of a loader: one evaluation lies within one turn
+        self._comparisons = Comparisons(self.record, self.pace)
         self._stale: set[int] = set()  # optimisers that the first backward of this step found with used gradients
         self._stops: list[tuple[Callable[[int], bool], type[BaseException]]] = []
 
@@ -109,7 +112,7 @@ class Watcher:
         with self._looking:
             self._settle()
             self._assign()
-            self._look_at_norms()
+            self._look_at_ends()
             if self.record.steps and not any(step.images for step in self.record.steps):
                 self.record.unseen.append("the network in training: within a compiled function there are no hooks")
             self.record.seconds = time.perf_counter() - self.pace.began
@@ -131,11 +134,14 @@ class Watcher:
                 if name in network.parameters:
                     network.parameters[name].trainable |= parameter.requires_grad
 
-    def _look_at_norms(self) -> None:
-        """Find out whether the running statistics of evaluated networks ever moved."""
+    def _look_at_ends(self) -> None:
+        """Find out whether running statistics of evaluated networks ever moved, and what was set that is no switch."""
         for module in self._kept:
             network = self.record.networks[self._networks[id(module)]] if id(module) in self._networks else None
-            if network is not None and network.evaluated:
+            if network is None:
+                continue
+            network.mistyped = describing.mistyped_switches(module)
+            if network.evaluated:
                 network.fresh_norms = describing.fresh_norms(module)
 
     # -- what the senses tell ---------------------------------------------------------------------------------------
@@ -240,10 +246,30 @@ class Watcher:
         if value.requires_grad:
             value.register_hook(call.reach_with)
         self._losses.append(call)
-        last = self._forwards[-1] if self._forwards and not self._in_network else None
-        if last is not None and call.target is not None and len(last.scores) == len(call.scores):
-            last.labels = call.target
-            self._writing.told(last)
+        judged = None if self._in_network else whose_scores(self._forwards, call.scores)
+        if judged is not None and call.target is not None and len(judged.scores) == len(call.scores):
+            judged.labels = call.target
+            self._writing.told(judged)
+
+    def compared(self, one: torch.Tensor, other: torch.Tensor) -> None:
+        """Two tensors were compared for equality: perhaps the answers of the last call of a network and its labels."""
+        if not self._forwards or self._in_network or max(one.numel(), other.numel()) > _COMPARED:
+            return
+        call = self._forwards[-1]
+        if one.numel() != len(call.scores):
+            self._settle_without_backward()
+            self._writing.compared(one, other)
+            return
+        call.settle()
+        if call.labels is not None and self._comparisons.enough():
+            return
+        found = read_comparison(call.scores, call.labels, one, other)
+        if found is None:
+            return
+        if call.labels is None:
+            call.labels = found.labels
+            self._writing.told(call)
+        self._comparisons.add(found, call.scores, (one, other))
 
     def backward_begins(self) -> None:
         """Gradients are about to be computed."""

@@ -17,6 +17,7 @@ from fovea.core.wording import counted, duration
 from fovea.doctor.diagnosis import diagnose
 from fovea.doctor.finding import Diagnosis
 from fovea.doctor.record import Phase, Record
+from fovea.doctor.senses.comparing import Comparing
 from fovea.doctor.senses.dropping import Dropping
 from fovea.doctor.senses.files import Files
 from fovea.doctor.senses.loaders import Loaders
@@ -38,7 +39,7 @@ class Doctor:
 
     def __init__(self, *, strict: bool = False) -> None:
         self._watcher = Watcher(strict=strict)
-        kinds = (Files, Loaders, Modules, Losses, Dropping, Steps)
+        kinds = (Files, Loaders, Modules, Losses, Dropping, Comparing, Steps)
         self._senses: list[Sense] = [kind(self._watcher) for kind in kinds]
         self._running = False
         self._findings: list[Diagnosis] | None = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from fovea.doctor import describing
 from fovea.doctor.files.linking import FileWatch
-from fovea.doctor.judging import judge, keep_decisions
+from fovea.doctor.judging import count, judge, keep_decisions
 from fovea.doctor.pace import Pace
 from fovea.doctor.pending import Forward, LossCall
 from fovea.doctor.record import Batch, Loss, NonFinite, Phase, Record, Round, Step
@@ -27,7 +28,18 @@ from fovea.doctor.tensors import (
 _PICTURES: dict[Phase, int] = {"train": 1500, "eval": 500}
 _PICTURES_ANYWAY = 600  # are kept even if that takes more than the share
 _DIGESTS = 24  # training batches
+_UNJUDGED = 100_000  # answers that are kept in the hope of labels
 _TURNS = 8  # for which evaluations are kept open
+
+
+@dataclass
+class _Unjudged:
+    """The answers of an evaluation whose labels are not known."""
+
+    turn: int
+    round: Round
+    classes: int
+    answers: list[torch.Tensor] = field(default_factory=list)  # (B,) of each call
 
 
 class Writing:
@@ -43,6 +55,8 @@ class Writing:
         self._loss_kinds: dict[tuple[str, Phase, str, int], Loss] = {}
         self._rounds: dict[int, tuple[Round, dict[int, int]]] = {}  # of the last turns, with rows of each network
         self._rows: dict[int, int] = {}  # that each network was given since the last step, in training
+        self._evaluated: set[str] = set()  # digests of batches that no loader handed out
+        self._unjudged: _Unjudged | None = None  # of the last evaluation
         self._widths: set[int] = set()  # of scores that a loss was given together with class labels
 
     def next_step(self) -> None:
@@ -103,13 +117,37 @@ class Writing:
         current.grad_enabled += call.grad
         if self._is_judged(call):
             judge(current, call)
+        elif call.labels is None and call.scores.ndim == 2 and call.scores.shape[1] > 1:
+            self._keep_unjudged(call, current)
         if current.batches <= 2:
             batch = self._batch(call, "eval")
             if current.batches == 1 and batch is not None:
                 current.first_digest = batch
         keep_decisions(current, call)
         if not self._record.trains_on(call.loader):  # looking at what is trained on is no leak
-            self._pictures(call, "eval")
+            self._pictures(call, "eval", place=current.batches)
+
+    def _keep_unjudged(self, call: Forward, current: Round) -> None:
+        """Keep answers whose labels nobody has told yet: they may be compared all at once in the end."""
+        if self._unjudged is None or self._unjudged.turn != call.turn:
+            self._unjudged = _Unjudged(call.turn, current, call.scores.shape[1])
+        if sum(map(len, self._unjudged.answers)) < _UNJUDGED and call.scores.shape[1] == self._unjudged.classes:
+            self._unjudged.answers.append(call.scores.argmax(1).cpu())
+
+    def compared(self, one: torch.Tensor, other: torch.Tensor) -> None:
+        """Two tensors were compared, perhaps the answers of a whole evaluation and its labels."""
+        open_one = self._unjudged
+        if open_one is None or one.shape != other.shape or one.ndim != 1:
+            return
+        if len(one) != sum(map(len, open_one.answers)):
+            return
+        answers = torch.cat(open_one.answers)
+        for told, labels in ((one, other), (other, one)):
+            if torch.equal(told.cpu(), answers) and bool((labels >= 0).all() and (labels < open_one.classes).all()):
+                whole = labels.detach().cpu().long().numpy()
+                count(open_one.round, answers.numpy(), whole, classes=open_one.classes)
+                self._unjudged = None
+                return
 
     def _is_judged(self, call: Forward) -> bool:
         """Whether the scores of a call are those of classes, rather than features for another network."""
@@ -176,12 +214,18 @@ class Writing:
             self._record.nonfinite = NonFinite(self._pace.steps, "input", phase)
         return digest
 
-    def _pictures(self, call: Forward, phase: Phase) -> None:
-        """Keep some inputs as small pictures while there is time for it."""
+    def _pictures(self, call: Forward, phase: Phase, *, place: int = 0) -> None:
+        """Keep some inputs as small pictures while there is time for it.
+
+        Args:
+            place: of the batch in its evaluation, from 1.
+        """
         gallery = self._record.galleries[phase]
         if call.inputs is None or not are_pictures(call.inputs.shape) or len(gallery.pictures) >= _PICTURES[phase]:
             return
         if len(gallery.pictures) >= _PICTURES_ANYWAY and not self._pace.has_time():
+            return
+        if phase == "eval" and call.loader is None and self._evaluated_before(call.inputs):
             return
         inputs = call.inputs[: self._wanted(call, phase)]
         if len(gallery.colours) == len(gallery.pictures):
@@ -192,10 +236,20 @@ class Writing:
         gallery.labels += labels
         gallery.steps += [self._pace.steps] * len(inputs)
         gallery.networks += [call.network] * len(inputs)
+        gallery.sources += [-place if call.loader is None else call.loader] * len(inputs)
+
+    def _evaluated_before(self, inputs: torch.Tensor) -> bool:
+        """Whether pictures of this batch, which no loader handed out, are kept already."""
+        digest = pixels_digest(inputs)
+        known = digest in self._evaluated
+        self._evaluated.add(digest)
+        return known
 
     def _wanted(self, call: Forward, phase: Phase) -> int:
         """Return how many pictures of a batch to keep: of an evaluation, which may be sorted by class, some of each."""
         images = None if call.loader is None else self._record.loaders[call.loader].images
+        if phase == "eval" and call.loader is None:
+            return _PICTURES[phase] // 2  # another batch may be of other data: all of training's, and then validation's
         if phase == "train" or not images:
             return len(call.scores)
         return math.ceil(len(call.scores) * min(1.0, _PICTURES[phase] / images))

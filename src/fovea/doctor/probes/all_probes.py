@@ -1,5 +1,6 @@
 """Imports every module of probes, which registers them."""
 
+from fovea.doctor.probes import answers as answers
 from fovea.doctor.probes import augmenting as augmenting
 from fovea.doctor.probes import batches as batches
 from fovea.doctor.probes import capacity as capacity

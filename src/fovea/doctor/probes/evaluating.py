@@ -20,6 +20,7 @@ from fovea.doctor.reading import (
     label_shares,
     main_rounds,
     pretrained,
+    several_tasks,
     start_and_end,
     within_batch,
 )
@@ -27,6 +28,7 @@ from fovea.doctor.record import Loader, Place, Record
 
 _RANDOM = re.compile(r"Random\w*(Crop|Flip|Rotation|Affine|Erasing|Perspective)|ColorJitter|AutoAugment|RandAugment")
 _WIDE = 0.05  # half of a 95 % interval
+_LEARNT = 0.8  # training accuracy from which something was learnt
 _LIKELY = 0.9  # accuracy for which an interval is told where none is known
 
 
@@ -133,7 +135,8 @@ def validation_too_small(record: Record) -> Iterator[Diagnosis]:
 
 @PROBES.register("overfitting", summary="training that gets better while validation gets worse")
 def overfitting(record: Record) -> Iterator[Diagnosis]:
-    """Validation loss rises for several evaluations while training loss falls; a mere gap is none."""
+    """Validation loss rises for several evaluations while training loss falls, or nothing learnt holds; no mere gap."""
+    yield from _nothing_holds(record)
     rounds = [each for each in main_rounds(record) if math.isfinite(each.loss)]
     if len(rounds) < 4:
         return
@@ -153,6 +156,31 @@ def overfitting(record: Record) -> Iterator[Diagnosis]:
             "network, or more images",
             confirm="validation loss no longer rises",
             evidence={"losses": losses, "best": best, "training_loss": last, "accuracy": accuracy},
+        )
+
+
+def _nothing_holds(record: Record) -> Iterator[Diagnosis]:
+    """Yield that training images are told well and evaluated ones no better than by guessing, again and again."""
+    rounds = [each for each in main_rounds(record, least=40) if each.confusion is not None and each.judged]
+    learnt = accuracy_of_steps(record, last=50)
+    if len(rounds) < 3 or not learnt > _LEARNT or several_tasks(record):
+        return
+    last = rounds[-1]
+    assert last.confusion is not None
+    commonest = float(last.confusion.sum(axis=1).max() / last.judged)
+    limit = commonest + 2 * math.sqrt(commonest * (1 - commonest) / last.judged)
+    told = [each.accuracy for each in rounds[-3:]]
+    if commonest < 0.9 and learnt > limit + 0.2 and max(told) <= limit:
+        yield Diagnosis(
+            code="overfitting",
+            confidence=0.55,
+            message=f"training images are told right in {percent(learnt)}, evaluated ones in {percent(told[-1])}, "
+            f"which is no better than always saying the commonest class ({percent(commonest)}): nothing of what was "
+            "learnt holds for them",
+            fix="compare a training and an evaluated batch by eye: labels, preprocessing, and what else than the "
+            "object tells the classes apart in training; fovea audit looks for such shortcuts",
+            confirm="evaluating the training images gives the training accuracy; then the images differ, not the code",
+            evidence={"training": learnt, "evaluated": told, "commonest": commonest},
         )
 
 

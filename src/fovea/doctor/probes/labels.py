@@ -26,6 +26,7 @@ from fovea.doctor.record import Gallery, Record, Round
 
 _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
+_LEAST_OTHERS = 20  # evaluated pictures that are in no training, for the rest to be taken for training's own
 _LEAKED, _CHANGED = 0.05, 0.1  # of the evaluated pictures: as they are, and changed; cells look alike
 _LEAST_PX = 32  # smaller pictures are all coarse structure, which many share
 _LOOKED_AT, _LOOKED_AT_A_SECOND = (240, 1000), 15  # pictures compared as copies, and as many of a long training
@@ -149,8 +150,8 @@ def split_leakage(record: Record) -> Iterator[Diagnosis]:
     found = [_shared(record, train, evaluated) for train, evaluated in pairs]
     if not found:
         return
-    shared = np.concatenate([each for each, _ in found])
-    share, changed = float(shared.mean()), any(changed for _, changed in found)
+    shared = _of_validation(*(np.concatenate(each) for each in zip(*[one[:2] for one in found], strict=True)))
+    share, changed = float(shared.mean()), any(changed for *_, changed in found)
     if share > (_CHANGED if changed else _LEAKED) and shared.sum() >= 5:
         yield Diagnosis(
             code="split-leakage",
@@ -165,17 +166,31 @@ def split_leakage(record: Record) -> Iterator[Diagnosis]:
         )
 
 
-def _shared(record: Record, train: Gallery, evaluated: Gallery) -> tuple[np.ndarray, bool]:
-    """Return which evaluated pictures are training pictures (N,), and whether they had to be looked for as changed."""
+def _of_validation(shared: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """Leave out what is evaluated to see how well training images are told, where other images are evaluated, too.
+
+    Of loaders it is known which hand out what is trained on; without any, batches of the two kinds lie side by side.
+    """
+    shares = {int(source): float(shared[sources == source].mean()) for source in np.unique(sources)}
+    others = np.isin(sources, [source for source, share in shares.items() if share < _LEAKED / 2])
+    if others.sum() < _LEAST_OTHERS or (sources >= 0).any():
+        return shared
+    return shared[others]
+
+
+def _shared(record: Record, train: Gallery, evaluated: Gallery) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return which evaluated pictures are training pictures (N,), their sources (N,), and if changed ones count."""
     side = min((min(batch.shape[2:]) for batch in batches_of(record, "train")), default=0)
+    sources = np.array(evaluated.sources)
     if are_drawings(train, side_px=side):
         images = next((loader.images for loader in record.loaders if loader.phase == "train"), None)
-        return equal(train, evaluated, images=images), False
+        return equal(train, evaluated, images=images), sources, False
     shared = leaked(train, evaluated)
     if shared.mean() > _LEAKED or side < _LEAST_PX or record.audited:
-        return shared, False
+        return shared, sources, False
     most = int(np.clip(record.seconds * _LOOKED_AT_A_SECOND, *_LOOKED_AT))
-    return copied(train, evaluated, side_px=side, most=most), True
+    rows, changed = copied(train, evaluated, side_px=side, most=most)
+    return changed, sources[rows], True
 
 
 @PROBES.register("labels-shuffled", summary="labels that have nothing to do with the pixels")

@@ -23,7 +23,7 @@ from fovea.doctor.reading import (
     smooth,
     start_and_end,
 )
-from fovea.doctor.record import Optimiser, Parameter, Record
+from fovea.doctor.record import Mistyped, Network, Optimiser, Parameter, Record
 
 _LEFT = 0.4  # of the weights' size
 _WAY = 0.1  # of their own size, that weights go at most: freshly drawn ones need more to learn anything
@@ -85,10 +85,14 @@ def optimizer_misses_parameters(record: Record) -> Iterator[Diagnosis]:
 @PROBES.register("frozen-parameters", summary="parameters that never change")
 def frozen_parameters(record: Record) -> Iterator[Diagnosis]:
     """Parameters with requires_grad False, or with a gradient and no update."""
+    told: list[list[Mistyped]] = []
     for network in record.networks:
         own = list(network.parameters.values())
         if not any(each.optimised for each in own):
             continue
+        if network.mistyped not in told:  # a part of a network may be called alone, too
+            told.append(network.mistyped)
+            yield from _mistyped(network)
         stuck = [each for each in own if _stuck(each, _rate(record, each))]
         frozen = [each for each in own if not each.trainable]
         if stuck:
@@ -118,6 +122,27 @@ def frozen_parameters(record: Record) -> Iterator[Diagnosis]:
                 evidence={"frozen": [each.name for each in frozen][:50]},
                 where=frozen[0].name,
             )
+
+
+def _mistyped(network: Network) -> Iterator[Diagnosis]:
+    """Yield what was meant to freeze or to free parameters and did not: a module's or a misspelt `requires_grad`."""
+    for value in (True, False):
+        found = [each for each in network.mistyped if each.value is value]
+        if not found:
+            continue
+        meant = [name for each in found for name in each.parameters]
+        first = found[0]
+        yield Diagnosis(
+            code="frozen-parameters",
+            confidence=0.95,
+            message=f"{first.name or network.kind}.{first.attribute} = {value} was set, which is no switch of "
+            f"PyTorch's and changes nothing: {counted(len(meant), 'parameter')} of {network.kind} "
+            + ("stayed frozen" if value else "went on learning, though meant to be frozen"),
+            fix=f"call requires_grad_({value}) on the module, or set parameter.requires_grad = {value}",
+            confirm="their values change in a step" if value else "their values no longer change",
+            evidence={"set_on": [f"{each.name}.{each.attribute}" for each in found][:50], "meant": meant[:50]},
+            where=meant[0],
+        )
 
 
 def _stuck(parameter: Parameter, rate: float) -> bool:

@@ -1,0 +1,61 @@
+"""Faults between the network's scores and the number that a script prints: answers that are not what the scores say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fovea.core.wording import counted, percent
+from fovea.doctor.finding import PROBES, Diagnosis
+from fovea.doctor.record import Compared, Record
+
+_LEAST_IMAGES = 40
+_FEWER = 0.1  # of the images may be right less often than the scores have it
+_MOSTLY = 0.9  # of the calls
+
+
+@PROBES.register("metric-wrong", summary="answers compared with labels that are not what the scores say")
+def metric_wrong(record: Record) -> Iterator[Diagnosis]:
+    """A line's own comparisons, added up, beside what the scores themselves decide on the same images."""
+    for line in record.compared:
+        if line.images < _LEAST_IMAGES:
+            continue
+        if line.spread >= _MOSTLY * line.calls:
+            yield _spread(line)
+        elif line.yes_or_no and line.of_scores - line.right > _FEWER * line.images and line.cut >= _MOSTLY * line.calls:
+            yield _cut_elsewhere(line)
+
+
+def _spread(line: Compared) -> Diagnosis:
+    shapes = " with ".join(str(shape) for shape in line.shapes)
+    return Diagnosis(
+        code="metric-wrong",
+        confidence=0.9,
+        message=f"answers and labels are compared in shapes that do not fit, {shapes}: each answer meets each label of "
+        "the batch, and the number of right ones means nothing (of these answers "
+        f"{percent(_share(line.of_scores, line))} are right)",
+        fix="bring both to (B,), for example answers.flatten() == labels.flatten()",
+        confirm="the comparison has as many results as there are images",
+        evidence={"calls": line.calls, "shapes": line.shapes, "accuracy": _share(line.of_scores, line)},
+        where=line.where,
+    )
+
+
+def _cut_elsewhere(line: Compared) -> Diagnosis:
+    alike = line.alike >= _MOSTLY * line.calls
+    return Diagnosis(
+        code="decision-threshold",
+        confidence=0.93,
+        message=f"the answers that are compared with labels are right in {percent(_share(line.right, line))} of "
+        f"{counted(line.images, 'image')}"
+        + (", all of a batch being the same" if alike else "")
+        + f"; the scores themselves are right in {percent(_share(line.of_scores, line))} of them, cut at a probability "
+        "of 0.5. A sigmoid too many, or a threshold for the other kind of scores, stands between",
+        fix="apply the sigmoid once: probabilities are cut at 0.5, raw scores at 0",
+        confirm=f"the accuracy shown rises to {percent(_share(line.of_scores, line))}",
+        evidence={"shown": _share(line.right, line), "of_scores": _share(line.of_scores, line), "images": line.images},
+        where=line.where,
+    )
+
+
+def _share(count: int, line: Compared) -> float:
+    return count / line.images
