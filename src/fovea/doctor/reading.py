@@ -10,6 +10,7 @@ import numpy as np
 from fovea.doctor.record import Batch, Gallery, Loss, Phase, Record, Round
 from fovea.doctor.tensors import are_pictures
 
+PAINTED = 0.35  # share of training pictures, of one value and not in evaluated ones, from which they are painted over
 _MOST_CLASSES = 100_000
 CLASSIFYING = ("cross_entropy", "nll_loss", "multi_margin_loss")
 
@@ -107,6 +108,17 @@ def chance_loss(shares: np.ndarray) -> float:
     return float(-(known * np.log(known)).sum())
 
 
+def chance_spread(shares: np.ndarray, images: float) -> float:
+    """Return the standard deviation of that loss over batches of so many images: rare classes make it leap.
+
+    >>> round(chance_spread(np.array([0.5, 0.5]), 32), 4), round(chance_spread(np.array([0.97, 0.03]), 32), 2)
+    (0.0, 0.1)
+    """
+    known = shares[shares > 0]
+    single = -np.log(known)
+    return math.sqrt(max(0.0, float((known * single**2).sum()) - float((known * single).sum()) ** 2) / max(1.0, images))
+
+
 def goes_with_steps(record: Record) -> bool:
     """Whether calls without a backward go with nearly every step: those of a teacher, or the other half of a GAN."""
     often = len(record.steps) >= 8 and len(record.rounds) > 0.5 * len(record.steps)
@@ -153,6 +165,12 @@ def main_rounds(record: Record, *, least: int = 1) -> list[Round]:
 def batches_of(record: Record, phase: Phase) -> list[Batch]:
     """Return the described batches of a phase that are images."""
     return [batch for batch in record.batches if batch.phase == phase and are_pictures(batch.shape)]
+
+
+def erased(record: Record) -> float:
+    """Return how much more of the training images than of evaluated ones is one and the same value, as a share."""
+    filled = [[batch.filled for batch in batches_of(record, phase)] for phase in ("train", "eval")]
+    return float(np.mean(filled[0]) - np.mean(filled[1])) if all(filled) else 0.0
 
 
 def unlike_chance(each: Round, *, by: float = 0.15) -> bool:

@@ -83,6 +83,7 @@ class Batch:
     highest: float
     digest: str  # of the pixels
     values: int = 0  # different ones among its first few thousand
+    filled: float = 0.0  # share of the commonest value
     labels: np.ndarray | None = None  # (B,) integers, or (B, C) of zeros and ones
     module_training: bool = True  # the mode that the network was in
 

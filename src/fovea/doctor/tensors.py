@@ -129,6 +129,13 @@ def count_values(inputs: torch.Tensor) -> int:
     return len(torch.unique(inputs.detach().flatten()[:_LOOKED_AT]))
 
 
+def filled_share(inputs: torch.Tensor) -> float:
+    """Return the share of the commonest value among a few thousand, spread over all of (B, ...)."""
+    flat = inputs.detach().flatten()
+    some = flat[:: max(1, len(flat) // _LOOKED_AT) | 1]
+    return int(torch.unique(some, return_counts=True)[1].max()) / len(some) if len(some) else 0.0
+
+
 def pixels_digest(inputs: torch.Tensor) -> str:
     """Return a digest of the values of a tensor."""
     content = inputs.detach().cpu().contiguous()

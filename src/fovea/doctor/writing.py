@@ -20,6 +20,7 @@ from fovea.doctor.tensors import (
     channel_statistics,
     colour_pictures,
     count_values,
+    filled_share,
     grey_pictures,
     is_class_labels,
     pixels_digest,
@@ -206,6 +207,7 @@ class Writing:
                 highest=highest,
                 digest=digest,
                 values=count_values(call.inputs),
+                filled=filled_share(call.inputs),
                 labels=None if call.labels is None else call.labels.cpu().numpy(),
                 module_training=call.training,
             )

@@ -13,7 +13,7 @@ import numpy as np
 from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.galleries import Compared, Turned, compare
-from fovea.doctor.reading import accuracy_of_steps, evaluated_pictures, main_rounds, within_batch
+from fovea.doctor.reading import PAINTED, accuracy_of_steps, erased, evaluated_pictures, main_rounds, within_batch
 from fovea.doctor.record import Record
 
 # chosen on trainings of digits with none, mild and strong augmentation; not calibrated on photographs
@@ -115,14 +115,18 @@ def augmentation_too_strong(record: Record) -> Iterator[Diagnosis]:
     if found is None or not rounds or _in_use(found) is not None:
         return
     reached = max(each.accuracy for each in rounds)
-    spoiled = max(found.near_across, found.near_train) < _UNLIKE * found.near_within  # a fixed change leaves near_train
+    painted = erased(record)
+    likest = max(found.near_across, found.near_train)  # a fixed change leaves near_train
+    spoiled = painted > PAINTED or likest < _UNLIKE * found.near_within
     if spoiled and found.drop > 0.2 and reached < found.within - 0.1:
         yield Diagnosis(
             code="augmentation-too-strong",
             confidence=0.92,
             message=f"training pictures hardly look like evaluated ones (likeness {found.near_across:.2f}, among "
-            f"evaluated ones {found.near_within:.2f}), and the network reaches {percent(reached)} where comparing "
-            f"small pictures already reaches {percent(found.within)}",
+            f"evaluated ones {found.near_within:.2f}"
+            + (f"; {percent(painted)} of them is painted over" if painted > PAINTED else "")
+            + f"), and the network reaches {percent(reached)} where comparing small pictures already reaches "
+            f"{percent(found.within)}",
             fix="soften the augmentation (noise, erasing, crops); look at a training batch as pictures",
             confirm="validation accuracy rises with half of its strength",
             evidence={"likeness": found.near_across, "usual": found.near_within, "accuracy": reached},

@@ -10,7 +10,7 @@ import numpy as np
 from fovea.core.wording import counted
 from fovea.doctor.files.colors import orders
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import batches_of, for_classes, pretrained
+from fovea.doctor.reading import PAINTED, batches_of, erased, for_classes, pretrained
 from fovea.doctor.record import Batch, Loader, Record
 
 _SHIFT = 0.35  # standard deviations, between the channel means of training and evaluation
@@ -99,6 +99,8 @@ def train_eval_transform(record: Record) -> Iterator[Diagnosis]:
     (mean, std), (other, other_std) = _channels(train), _channels(evaluated)
     if mean.shape != other.shape or not np.isfinite([*mean, *other]).all():
         return
+    if erased(record) > PAINTED:
+        return  # what was painted over moves means and spreads
     scale = np.maximum(std, 1e-6)
     shift = float(np.abs((mean - other) / scale).max())
     ratio = float(np.max(np.maximum(other_std / scale, scale / np.maximum(other_std, 1e-6))))

@@ -27,6 +27,7 @@ from fovea.doctor.record import Gallery, Record, Round
 _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
 _LEAST_OTHERS = 20  # evaluated pictures that are in no training, for the rest to be taken for training's own
+_BEHIND = 0.3  # points of recall that small classes may lie behind the accuracy
 _LEAKED, _CHANGED = 0.05, 0.1  # of the evaluated pictures: as they are, and changed; cells look alike
 _LEAST_PX = 32  # smaller pictures are all coarse structure, which many share
 _LOOKED_AT, _LOOKED_AT_A_SECOND = (240, 1000), 15  # pictures compared as copies, and as many of a long training
@@ -130,6 +131,8 @@ def imbalance(record: Record) -> Iterator[Diagnosis]:
         if held.sum() >= 2:
             recalls = np.diag(confusion)[held] / confusion.sum(axis=1)[held]
             hidden = bool(rounds[-1].accuracy - recalls.mean() > 0.15 or recalls.min() < 0.2)
+            small = np.isin(np.flatnonzero(held), np.flatnonzero(counts < counts.max() / _IMBALANCED))
+            hidden |= bool(small.any() and recalls[small].mean() < rounds[-1].accuracy - _BEHIND)
     yield Diagnosis(
         code="imbalance",
         confidence=0.85 if hidden else 0.55,

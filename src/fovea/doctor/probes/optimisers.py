@@ -13,6 +13,7 @@ from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.reading import (
     accuracy_of_steps,
     chance_loss,
+    chance_spread,
     label_shares,
     losses_of_steps,
     main_rounds,
@@ -180,10 +181,12 @@ def learning_rate_high(record: Record) -> Iterator[Diagnosis]:
     first, last = start_and_end(record)
     shares = label_shares(record)
     guess = chance_loss(shares) if shares is not None else first
+    by_chance = 0.0
     if shares is not None:
+        by_chance = 3 * chance_spread(shares, float(np.median([step.images for step in record.steps])))
         first = min(first, float(values[0]))  # the steps right after may be those that leap
     early = float(np.max(smooth(values[: max(10, len(values) // 5)], 2)))
-    blown = early > 2.5 * max(first, guess) or last > 1.5 * max(first, guess)
+    blown = early > 2.5 * max(first, guess) + by_chance or last > 1.5 * max(first, guess)
     stuck = last > 0.9 * guess and (shares is not None or len(record.optimisers) == 1)  # adversaries hold each other
     leapt = float(values[: max(10, len(values) // 5)].max()) > 2 * max(float(values[0]), guess)
     rate = max(record.optimisers[0].lr, default=math.nan)
