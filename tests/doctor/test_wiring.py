@@ -417,3 +417,45 @@ def test_what_is_learnt_and_never_holds_is_said() -> None:
                 (model(held).argmax(1) == labels[1200:]).sum()
     found = [each for each in doctor.findings if each.code == "overfitting"]
     assert found and "no better than always saying the commonest class" in found[0].message, doctor.text()
+
+
+def masks_of(numbered: str, *, classes: int = 4) -> torch.Tensor:
+    """Masks (200, 8, 8) that hold the background and some of the other classes, numbered for all or each for itself."""
+    rng = np.random.default_rng(0)
+    masks = np.zeros((200, 8, 8), np.int64)
+    for mask in masks:
+        for place, kind in enumerate(np.flatnonzero(rng.random(classes - 1) < 0.5) + 1):
+            mask[2 * place : 2 * place + 2, 2:6] = kind
+        if numbered == "each":
+            mask[:] = np.searchsorted(np.unique(mask), mask)
+    return torch.tensor(masks)
+
+
+@pytest.mark.parametrize(("numbered", "classes"), [("each", 4), ("all", 4), ("each", 3)])
+def test_masks_that_are_numbered_each_for_itself_are_named(numbered: str, classes: int) -> None:
+    torch.manual_seed(0)
+    masks = masks_of(numbered, classes=classes)
+    images = masks[:, None].float() + 0.3 * torch.randn(200, 1, 8, 8)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 3, padding=1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    with Doctor(strict=True) as doctor:
+        for start in (*range(0, 200, 10), *range(0, 200, 10)):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(images[start : start + 10]), masks[start : start + 10]).backward()
+            optimizer.step()
+    named = "class-map" in alarms(doctor)
+    assert named == (numbered == "each" and classes == 4), doctor.text()  # of three, two may lie within one another
+
+
+def test_pictures_that_are_painted_over_are_not_prepared_in_another_way() -> None:
+    """Cutout of half of each picture: training means and spreads are far from those of evaluation."""
+
+    def cutout(batch: torch.Tensor) -> torch.Tensor:
+        batch = batch.clone()
+        for picture in batch:
+            top = int(torch.randint(0, 4, ()))
+            picture[:, top : top + 5] = 0.0
+        return batch
+
+    found = codes(watched_training(Training(augment=cutout)))
+    assert "train-eval-transform" not in found

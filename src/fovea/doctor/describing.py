@@ -23,6 +23,7 @@ _SETTINGS = ("p", "momentum", "eps", "in_features", "out_features", "in_channels
 _OF_ALL = (RandomSampler, SequentialSampler, WeightedRandomSampler)
 _MOVING = ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomRotation", "RandomAffine", "RandomPerspective",
            "RandomCrop", "RandomResizedCrop")  # fmt: skip
+_MASKS, _MASKS_A_CALL = 1000, 64  # that are looked at
 _MOST_LABEL_CLASSES = 100_000
 _ABOVE_ZERO = 1e-4  # what rounding leaves of the logarithm of 1
 _UNEVEN = 2.5  # times the variation of rows drawn alike; ImageNet's weights have 4 to 15
@@ -316,6 +317,8 @@ def add_loss_call(kind: Loss, scores: torch.Tensor, target: torch.Tensor | None)
     kept = target[target >= 0] if kind.name in ("cross_entropy", "nll_loss") else target  # -100 is "ignore"
     if kept.numel() == 0:
         return
+    if target.ndim == 3 and scores.ndim == 4 and kind.classes:
+        _add_masks(kind, target, kind.classes)
     first, last = (int(value) for value in torch.aminmax(kept))
     kind.labels_lowest = first if kind.labels_lowest is None else min(first, kind.labels_lowest)
     kind.labels_highest = last if kind.labels_highest is None else max(last, kind.labels_highest)
@@ -324,6 +327,22 @@ def add_loss_call(kind: Loss, scores: torch.Tensor, target: torch.Tensor | None)
         known = np.zeros(0, np.int64) if kind.label_counts is None else kind.label_counts
         size = max(len(known), len(counts))
         kind.label_counts = np.pad(known, (0, size - len(known))) + np.pad(counts, (0, size - len(counts)))
+
+
+def _add_masks(kind: Loss, masks: torch.Tensor, classes: int) -> None:
+    """Count, for some masks (B, H, W), how many classes each holds, and whether these are the first ones."""
+    if kind.held is None or kind.held_from_0 is None:
+        kind.held, kind.held_from_0 = np.zeros(classes + 1, np.int64), np.zeros(classes + 1, np.int64)
+    if kind.held.sum() >= _MASKS:
+        return
+    some = masks[:_MASKS_A_CALL].detach().flatten(1).long()  # (B, H*W)
+    known = (some >= 0) & (some < classes)
+    rows = torch.arange(len(some), device=some.device)[:, None].expand_as(some)
+    counts = torch.bincount((rows * classes + some)[known], minlength=len(some) * classes)
+    there = (counts.reshape(len(some), classes) > 0).cpu().numpy()
+    held, highest = there.sum(axis=1), classes - there[:, ::-1].argmax(axis=1)
+    np.add.at(kind.held, held, 1)
+    np.add.at(kind.held_from_0, held[held == highest], 1)
 
 
 def _add_whole(kind: Loss, target: torch.Tensor) -> None:

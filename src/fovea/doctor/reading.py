@@ -168,9 +168,21 @@ def batches_of(record: Record, phase: Phase) -> list[Batch]:
 
 
 def erased(record: Record) -> float:
-    """Return how much more of the training images than of evaluated ones is one and the same value, as a share."""
-    filled = [[batch.filled for batch in batches_of(record, phase)] for phase in ("train", "eval")]
-    return float(np.mean(filled[0]) - np.mean(filled[1])) if all(filled) else 0.0
+    """Return the share of the training images that is one value which evaluated ones lack: what is painted over."""
+    train, evaluated = _common(record, "train"), _common(record, "eval")
+    if not train or not evaluated:
+        return 0.0
+    return max(share - evaluated.get(value, 0.0) for value, share in train.items())
+
+
+def _common(record: Record, phase: Phase) -> dict[float, float]:
+    """Return the commonest values of a phase's images, with their mean shares over batches."""
+    batches = batches_of(record, phase)
+    shares: dict[float, float] = {}
+    for batch in batches:
+        for value, share in batch.common.items():
+            shares[value] = shares.get(value, 0.0) + share / len(batches)
+    return shares
 
 
 def unlike_chance(each: Round, *, by: float = 0.15) -> bool:

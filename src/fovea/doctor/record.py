@@ -83,7 +83,7 @@ class Batch:
     highest: float
     digest: str  # of the pixels
     values: int = 0  # different ones among its first few thousand
-    filled: float = 0.0  # share of the commonest value
+    common: dict[float, float] = field(default_factory=dict)  # the commonest values, with their shares
     labels: np.ndarray | None = None  # (B,) integers, or (B, C) of zeros and ones
     module_training: bool = True  # the mode that the network was in
 
@@ -108,6 +108,9 @@ class Loss:
     scores_shape: tuple[int, ...] = ()  # of the first call
     target_shape: tuple[int, ...] = ()
     label_counts: np.ndarray | None = None  # (C,)
+    # of masks, images (looked at) that hold k of the classes, for each k (C + 1,); and those whose k are 0 to k - 1
+    held: np.ndarray | None = None
+    held_from_0: np.ndarray | None = None
     # of targets that are numbers, how often 0, 1, 2 ... occurred; None once there was another
     whole_counts: np.ndarray | None = field(default_factory=lambda: np.zeros(MOST_VALUES, np.int64))
     values: list[tuple[int, float, int]] = field(default_factory=list)  # (step, value, images)

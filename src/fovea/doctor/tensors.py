@@ -19,6 +19,7 @@ from torch.nn import functional
 PICTURE_SIDE = 64
 _MOST_CHANNELS = 4
 _MOST_COLOURS = 24
+_COMMON = 4  # values
 _LOOKED_AT = 4096
 _LABEL_NAMES = ("labels", "label", "targets", "target", "y", "fine_label")
 _PLACE_NAMES = ("boxes", "bbox", "bboxes", "masks", "mask", "keypoints", "landmarks")
@@ -129,11 +130,15 @@ def count_values(inputs: torch.Tensor) -> int:
     return len(torch.unique(inputs.detach().flatten()[:_LOOKED_AT]))
 
 
-def filled_share(inputs: torch.Tensor) -> float:
-    """Return the share of the commonest value among a few thousand, spread over all of (B, ...)."""
+def common_values(inputs: torch.Tensor) -> dict[float, float]:
+    """Return the commonest values among a few thousand, spread over all of (B, ...), with their shares."""
     flat = inputs.detach().flatten()
-    some = flat[:: max(1, len(flat) // _LOOKED_AT) | 1]
-    return int(torch.unique(some, return_counts=True)[1].max()) / len(some) if len(some) else 0.0
+    some = flat[:: max(1, len(flat) // _LOOKED_AT) | 1].float()
+    if not len(some):
+        return {}
+    values, counts = torch.unique(some, return_counts=True)
+    top = counts.topk(min(_COMMON, len(counts)))
+    return dict(zip(values[top.indices].tolist(), (top.values / len(some)).tolist(), strict=True))
 
 
 def pixels_digest(inputs: torch.Tensor) -> str:

@@ -19,8 +19,8 @@ from fovea.doctor.tensors import (
     are_pictures,
     channel_statistics,
     colour_pictures,
+    common_values,
     count_values,
-    filled_share,
     grey_pictures,
     is_class_labels,
     pixels_digest,
@@ -207,7 +207,7 @@ class Writing:
                 highest=highest,
                 digest=digest,
                 values=count_values(call.inputs),
-                filled=filled_share(call.inputs),
+                common=common_values(call.inputs),
                 labels=None if call.labels is None else call.labels.cpu().numpy(),
                 module_training=call.training,
             )

@@ -27,6 +27,7 @@ from fovea.doctor.record import Gallery, Record, Round
 _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
 _LEAST_OTHERS = 20  # evaluated pictures that are in no training, for the rest to be taken for training's own
+_LEAST_MASKS = 30
 _BEHIND = 0.3  # points of recall that small classes may lie behind the accuracy
 _LEAKED, _CHANGED = 0.05, 0.1  # of the evaluated pictures: as they are, and changed; cells look alike
 _LEAST_PX = 32  # smaller pictures are all coarse structure, which many share
@@ -53,6 +54,7 @@ def class_map(record: Record) -> Iterator[Diagnosis]:
             evidence={"accuracy": rounds[-1].accuracy, "renamed": renamed.accuracy, "moved": renamed.moved},
         )
         return
+    yield from _numbered_by_image(record)
     loss = training_loss(record)
     if loss is None or loss.label_counts is None or not loss.classes:
         return
@@ -72,6 +74,31 @@ def class_map(record: Record) -> Iterator[Diagnosis]:
             evidence={"lowest": loss.labels_lowest, "highest": loss.labels_highest, "outputs": loss.classes},
             where=loss.where,
         )
+
+
+def _numbered_by_image(record: Record) -> Iterator[Diagnosis]:
+    """Yield that every mask holds the first classes and no others, however many: each was numbered for itself.
+
+    Of four classes or more; three often lie within one another, as a tumour does in its organ.
+    """
+    for loss in record.losses:
+        if loss.phase != "train" or loss.held is None or loss.held_from_0 is None or (loss.classes or 0) < 4:
+            continue
+        some = slice(2, loss.classes)  # neither the background alone nor everything
+        held, first = loss.held[some], loss.held_from_0[some]
+        if held.sum() >= _LEAST_MASKS and held.sum() == first.sum() and (held > 0).sum() >= 2:
+            yield Diagnosis(
+                code="class-map",
+                confidence=0.8,
+                message=f"all of {counted(int(held.sum()), 'mask')} with 2 to {(loss.classes or 0) - 1} of the "
+                f"{loss.classes} classes hold the lowest ones and no others: classes seem to be numbered anew in each "
+                "mask, so that a number means something else from image to image",
+                fix="number the values of masks by one table for all images, not by np.unique of each",
+                confirm="there are masks that hold a class and lack a lower one",
+                evidence={"masks_by_classes": loss.held, "of_the_first": loss.held_from_0},
+                where=loss.where,
+            )
+            return
 
 
 class _Renamed(NamedTuple):
