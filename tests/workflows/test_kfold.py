@@ -369,30 +369,19 @@ def test_folds_keep_the_time_that_judging_took_before_them_and_a_resumed_clock_h
     assert training._elapsed_s(run) == 2 * (7.0 + 28.0) + 3.0
 
 
-def test_progress_names_the_fold() -> None:
-    console = Mock()
-    labelled = kfold._Labelled(console, "fold 2 of 5")
-    labelled.say("linear head")
-    labelled.advance("features", 3, 9)
-    labelled.epoch({"epoch": 4})
-    console.say.assert_called_once_with("fold 2 of 5: linear head")
-    console.advance.assert_called_once_with("fold 2 of 5: features", 3, 9, None)
-    console.epoch.assert_called_once_with({"fold": "2 of 5", "epoch": 4})
-
-
 def test_an_image_that_vanishes_is_named_and_the_rest_is_judged(
     photos: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / "photos"
     shutil.copytree(photos, copy)
-    read = training._read
+    read = training.read_data
 
     def vanishing(*arguments: object) -> Manifest:
         manifest = read(*arguments)  # type: ignore[arg-type]
         (copy / "plum" / "bild 3.png").unlink()
         return manifest
 
-    monkeypatch.setattr(training, "_read", vanishing)
+    monkeypatch.setattr(training, "read_data", vanishing)
     settings = recipe(f"model.weights={tiny_weights}", "train.strategy=head", "train.folds=2")
     run = training.train(copy, recipe=settings, out=tmp_path / "run")
     table = pl.read_parquet(run.out_of_fold_path)
@@ -432,10 +421,10 @@ def test_the_time_of_the_photos_splits_them(tmp_path: Path) -> None:
         exif[0x0132] = f"{datetime.datetime(2024, 5, 1, 10, 19 - number):%Y:%m:%d %H:%M:%S}"
         draw((90, 90, 90), rng).save(tmp_path / "fotos" / name / f"{number}.jpg", exif=exif)
     settings = (f"data.source={tmp_path / 'fotos'}", "data.split_by=time", "model.from_scratch=true")
-    manifest = training._read(recipe(*settings), Mock())
+    manifest = training.read_data(recipe(*settings), Mock())
     assert {Path(path).stem for path in manifest.usable("val")["path"]} == {"0", "1", "2", "3"}
     (finding,) = [finding for finding in manifest.findings if finding.code == "split-made"]
     assert "those from 2024-05-01 10:16:00 on" in finding.message
-    folded = training._read(recipe(*settings, "train.folds=4"), Mock())
+    folded = training.read_data(recipe(*settings, "train.folds=4"), Mock())
     numbers = [int(Path(path).stem) for path in folded.table["path"]]
     assert folded.table["fold"].to_list() == [(19 - number) // 5 for number in numbers]

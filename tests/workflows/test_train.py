@@ -287,14 +287,14 @@ def test_files_that_vanish_after_reading_are_named_and_training_goes_on(
 
     copy = tmp_path / "photos"
     shutil.copytree(photos, copy)
-    read = training._read
+    read = training.read_data
 
     def vanishing(*arguments: object) -> object:
         manifest = read(*arguments)  # type: ignore[arg-type]
         (copy / "plum" / "bild 3.png").unlink()
         return manifest
 
-    monkeypatch.setattr(training, "_read", vanishing)
+    monkeypatch.setattr(training, "read_data", vanishing)
     for strategy in ("head", "tail", "full"):
         shutil.copy(photos / "plum" / "bild 3.png", copy / "plum" / "bild 3.png")
         settings = recipe(f"model.weights={tiny_weights}", f"train.strategy={strategy}", "train.epochs=1")

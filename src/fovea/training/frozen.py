@@ -41,6 +41,10 @@ def train_head(session: Session, train: SplitData, val: SplitData) -> Scores | N
     def late() -> bool:
         return session.stop() or time.monotonic() - began > head_time
 
+    def over() -> bool:
+        """Whether validating on the images so far has to do: nothing is left of the budget."""
+        return session.stop() or session.training_left_s() < 0
+
     forwards: dict[int, FastForward] = {}
 
     def forward_for(view: Preprocess) -> FastForward:
@@ -90,7 +94,7 @@ def train_head(session: Session, train: SplitData, val: SplitData) -> Scores | N
             return None
         forward = needed_for(val, session.preprocess)
         val_features, val_rows = frozen_features(
-            session, val, forward=forward, preprocess=session.preprocess, label="validation features", stop=session.stop
+            session, val, forward=forward, preprocess=session.preprocess, label="validation features", stop=over
         )
         if not len(val_rows):
             return None
