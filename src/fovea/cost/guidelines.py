@@ -27,6 +27,7 @@ _SMALL_SHARE = 0.25  # G4 likewise
 _BRANCHES = 3
 _FLOAT32_BYTES = 4
 _QUIET = 0.95  # share of the time that a program runs on a machine of its own
+_EXPLAINED = 0.6  # of the measured time, below which the ceilings say little of what limits it
 
 
 def judge(count: Count) -> list[Finding]:
@@ -75,14 +76,27 @@ def why_slow(seconds: Mapping[str, float], prediction: Prediction, count: Count)
         "memory": "moving data is what limits it: fewer or narrower feature maps, or fused operators, make it faster",
         "overhead": "starting operators is what limits it: fewer operators, or larger batches, make it faster",
     }
+    explained = prediction.seconds / whole if whole else 1.0
+    why = reasons[prediction.bound]
+    if explained < _EXPLAINED:
+        why = (
+            f"what this machine can do at best explains {percent(explained)} of that time: the operators run far below "
+            "it, being small or oddly shaped. Larger batches, or one compiled graph in place of single operators "
+            "(torch.compile, OpenVINO), come nearer"
+        )
     names = listed([f"{name or 'the network itself'} ({kinds.get(name, '?')})" for name in half], limit=_NAMED)
     return Finding(
         severity="note",
         code="where-time-goes",
         message=f"half of the time goes into {len(half)} of "
         f"{counted(len(seconds), 'layer')}, which do {percent(share)} of the MACs: {names}",
-        fix=reasons[prediction.bound],
-        evidence={"layers": half, "bound": prediction.bound, "shares": [seconds[name] / whole for name in half]},
+        fix=why,
+        evidence={
+            "layers": half,
+            "bound": prediction.bound,
+            "explained": explained,
+            "shares": [seconds[name] / whole for name in half],
+        },
     )
 
 
