@@ -90,6 +90,12 @@ def test_pooling_and_normalisation_count_which_flop_counter_mode_takes_for_nothi
     assert total(net, *images.shape)["other_flops"] == by_hand
 
 
+def test_volumes_are_averaged_and_logarithms_added() -> None:
+    pooled = total(Net(lambda images: nn.functional.avg_pool3d(images, 2)), 1, 3, 4, 4, 4)
+    assert pooled["other_flops"] == 3 * 8 * 8  # each of 24 means: seven additions and a division
+    assert total(Net(lambda images: torch.logaddexp(images, images)), 1, 3, 4, 4)["other_flops"] == 6 * 48
+
+
 def test_where_flop_counter_mode_has_formulas_it_agrees(on_meta: Build) -> None:
     net = on_meta("vit_tiny_patch16_224", depth=2)
     with FlopCounterMode(display=False) as theirs, torch.no_grad():

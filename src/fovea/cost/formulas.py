@@ -48,6 +48,7 @@ ELEMENTWISE = {
     **dict.fromkeys(("addcmul", "addcdiv", "lerp"), 3),
     **dict.fromkeys(("sigmoid", "hardsigmoid", "elu", "softplus", "log_sigmoid_forward"), 4),
     **dict.fromkeys(("silu", "hardswish", "gelu"), 5),
+    "logaddexp": 6,  # the larger, the difference, its absolute, exp, log1p as one, add
     "mish": 6,  # x · tanh(ln(1 + eˣ)): exp, add, log, tanh, multiply, and the comparison that keeps exp finite
 }
 """FLOPs for each element of the result, for operators that treat every element alone."""
@@ -163,6 +164,7 @@ def _max_pool(call: Call) -> Work:
 
 
 @FORMULAS.register("aten.avg_pool2d", summary="an addition for each further element of a window, and a division")
+@FORMULAS.register("aten.avg_pool3d", summary="likewise")
 def _avg_pool(call: Call) -> Work:
     return Work(other_flops=call.outputs[0].numel() * _window(call))
 
@@ -180,7 +182,7 @@ def _batch_norm(call: Call) -> Work:
 
 def _window(call: Call) -> int:
     sides: Any = call.arguments["kernel_size"]
-    return math.prod(sides) if len(sides) == 2 else sides[0] ** 2
+    return math.prod(sides) if len(sides) > 1 else sides[0] ** (call.outputs[0].ndim - 2)
 
 
 def _bias_additions(call: Call, name: str) -> int:
