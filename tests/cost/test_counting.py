@@ -91,7 +91,8 @@ def test_pooling_and_normalisation_count_which_flop_counter_mode_takes_for_nothi
 
 
 def test_volumes_are_averaged_and_logarithms_added() -> None:
-    pooled = total(Net(lambda images: nn.functional.avg_pool3d(images, 2)), 1, 3, 4, 4, 4)
+    net = Net(lambda images: nn.functional.avg_pool3d(images[:, :, None].expand(1, 3, 4, 4, 4), 2))
+    pooled = total(net, 1, 3, 4, 4)
     assert pooled["other_flops"] == 3 * 8 * 8  # each of 24 means: seven additions and a division
     assert total(Net(lambda images: torch.logaddexp(images, images)), 1, 3, 4, 4)["other_flops"] == 6 * 48
 
