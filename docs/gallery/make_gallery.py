@@ -19,10 +19,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "README.md"
 ORDER = (
-    "low_loss_half_right", "forum_post", "tutorial_loop", "notebook_cells", "timm_like_train", "trainer_class",
-    "lightning_module", "fastai_learner", "sorted_folders", "raw_pixels",
+    "low_loss_half_right", "rounded_twice", "forum_post", "tutorial_loop", "notebook_cells", "timm_like_train",
+    "trainer_class", "lightning_module", "fastai_learner", "sorted_folders", "raw_pixels",
 )  # fmt: skip
-HEAD = """# Ten broken trainings, and what the doctor says
+HEAD = """# Eleven broken trainings, and what the doctor says
 
 Scripts in the styles that people really write, each with one fault, on scikit-learn's digits: nothing is downloaded
 and each runs within seconds. Below each stands the doctor's own answer, word for word:

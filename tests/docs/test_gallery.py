@@ -14,6 +14,7 @@ import pytest
 GALLERY = Path(__file__).resolve().parents[2] / "docs" / "gallery"
 NAMED_FIRST = {
     "low_loss_half_right": "train-eval-transform",
+    "rounded_twice": "decision-threshold",
     "forum_post": "softmax-before-loss",
     "tutorial_loop": "missing-zero-grad",
     "notebook_cells": "batchnorm-mode",
