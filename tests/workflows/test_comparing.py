@@ -184,6 +184,10 @@ def test_what_does_not_fit_the_budget_is_left_out_for_all_alike(
     [
         ({"model.pool": ["softpool"]}, "there is only one variant"),
         ({"model.pool": ["max", "max"]}, "two variants are the same: pool=max"),
+        (
+            {"data.val_fraction": [0.1, 0.2]},
+            "data.val_fraction cannot be compared: all variants are trained and judged",
+        ),
         ({"train.lr": [0.1, "fast"]}, "train.lr: expected a number, got 'fast'"),
         ({"model.pol": ["max", "softpool"]}, "model.pol: no such setting; did you mean 'model.pool'?"),
     ],

@@ -62,6 +62,10 @@ _DECIDES = {  # setting → decisions of a plan that depend on it
     "train.strategy": ("rung",),
     "train.views": ("tail",),
 }
+_ALIKE = (  # what is one for all: the images and how they are split, seeds, and the budget of the whole
+    *("data.source", "data.label_column", "data.classes", "data.val_fraction", "data.split_by", "data.max_pixels"),
+    *("seed", "train.folds", "train.budget_s", "train.device", "train.threads"),
+)
 _FOLDER_NAME = re.compile(r"[^A-Za-z0-9_.=+-]+")
 
 
@@ -90,11 +94,17 @@ def variants_of(recipe: Recipe, vary: Mapping[str, Sequence[Any]]) -> list[Varia
         vary: setting → its values, such as `{"model.pool": ["max", "softpool"]}`; None is the network's own.
 
     Raises:
-        RecipeError: fewer than two combinations, two that are the same, or a value that the setting does not take.
+        RecipeError: fewer than two combinations, two that are the same, a value that the setting does not take, or a
+            setting that must be one for all.
 
     >>> [variant.name for variant in variants_of(Recipe(), {"train.lr": [0.1, 0.01]})]
     ['lr=0.1', 'lr=0.01']
     """
+    if fixed := [setting for setting in vary if setting in _ALIKE]:
+        raise RecipeError(
+            f"{listed(fixed)} cannot be compared: all variants are trained and judged on the same images",
+            hint="run fovea train for each, or --set it for all",
+        )
     combinations = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
     if len(combinations) < 2:
         raise RecipeError(
