@@ -5,7 +5,6 @@ fault: normalised-twice
 accept: not-normalised, input-ignored
 broken: 0.074
 mended: 0.449
-source: https://discuss.pytorch.org/ (ToTensor already divides by 255)
 """
 
 import os

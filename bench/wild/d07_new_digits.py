@@ -4,7 +4,6 @@ style: student homework, two training stages that share one training function
 fault: optimizer-misses-parameters
 broken: 0.863
 mended: 0.955
-source: https://discuss.pytorch.org/ (optimizer created before the last layer was replaced)
 """
 
 import numpy as np

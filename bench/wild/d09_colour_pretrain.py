@@ -5,7 +5,6 @@ fault: frozen-parameters
 accept: optimizer-misses-parameters
 broken: 0.142
 mended: 0.996
-source: https://discuss.pytorch.org/ (module.requires_grad = True has no effect on parameters)
 """
 
 import numpy as np

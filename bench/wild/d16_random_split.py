@@ -5,7 +5,6 @@ fault: augmented-validation
 accept: train-eval-transform, augmentation-too-strong
 broken: 0.652
 mended: 0.747
-source: https://discuss.pytorch.org/ (changing transforms after random_split)
 """
 
 # %% imports

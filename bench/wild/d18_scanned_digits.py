@@ -4,7 +4,6 @@ style: competition starter code, folder of images plus labels.csv
 fault: labels-shuffled
 broken: 0.089
 mended: 0.992
-source: https://stackoverflow.com/ (sorted(glob) puts img_10 before img_2)
 """
 
 import csv
