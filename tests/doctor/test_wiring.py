@@ -459,3 +459,30 @@ def test_pictures_that_are_painted_over_are_not_prepared_in_another_way() -> Non
 
     found = codes(watched_training(Training(augment=cutout)))
     assert "train-eval-transform" not in found
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_head_that_is_put_in_after_the_optimiser_was_built_is_named(anew: bool) -> None:
+    torch.manual_seed(0)
+    images, labels = digits()
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for stage in range(2):
+            if stage:
+                model[-1] = nn.Linear(64, CLASSES)
+                optimizer = sgd(model) if anew else optimizer
+            for rows in torch.randperm(1200).split(40):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+                optimizer.step()
+    assert ("optimizer-misses-parameters" in alarms(doctor)) is not anew, doctor.text()
+
+
+def test_milestones_of_epochs_that_pass_within_the_first_one_are_named() -> None:
+    def steps(optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 3], gamma=0.1)
+
+    doctor = watched_training(Training(scheduler=steps, epochs=4))
+    found = next(each for each in doctor.findings if each.code == "schedule-unit")
+    assert "has fallen to 1.0 % of its peak by step 3" in found.message and found.severity == "alarm"

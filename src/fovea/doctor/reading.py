@@ -11,6 +11,7 @@ from fovea.doctor.record import Batch, Gallery, Loss, Phase, Record, Round
 from fovea.doctor.tensors import are_pictures
 
 PAINTED = 0.35  # share of training pictures, of one value and not in evaluated ones, from which they are painted over
+_GROUND = 0.1  # share of one value in evaluated pictures, from which it is a ground that training has, too
 _MOST_CLASSES = 100_000
 CLASSIFYING = ("cross_entropy", "nll_loss", "multi_margin_loss")
 
@@ -172,6 +173,9 @@ def erased(record: Record) -> float:
     train, evaluated = _common(record, "train"), _common(record, "eval")
     if not train or not evaluated:
         return 0.0
+    ground, share = max(evaluated.items(), key=lambda item: item[1])
+    if share > _GROUND and train.get(ground, 0.0) < 0.2 * share:
+        return 0.0  # the ground has another value there: it is all of the picture that was prepared in another way
     return max(share - evaluated.get(value, 0.0) for value, share in train.items())
 
 

@@ -287,6 +287,7 @@ class Network:
     evaluated: int = 0  # batches
     fresh_norms: list[str] = field(default_factory=list)  # whose running statistics never moved, if it was evaluated
     mistyped: list[Mistyped] = field(default_factory=list)
+    put_in_later: list[str] = field(default_factory=list)  # parameters that get gradients and that no optimiser has
 
 
 @dataclass

@@ -141,6 +141,7 @@ class Watcher:
             if network is None:
                 continue
             network.mistyped = describing.mistyped_switches(module)
+            network.put_in_later = self._weights.put_in_later(module)
             if network.evaluated:
                 network.fresh_norms = describing.fresh_norms(module)
 

@@ -53,6 +53,19 @@ class WeightWatch:
         ]
         return place if {each.name for each in trained} <= {name for _, name in known} else None
 
+    def put_in_later(self, network: nn.Module) -> list[str]:
+        """Return the parameters that a network was given after it was met, and that get gradients but no steps."""
+        stepped = {id(parameter) for optimizer in self.optimizers for parameter in _parameters(optimizer)}
+        return [
+            name
+            for name, parameter in named_parameters(getattr(network, "_orig_mod", network))
+            if id(parameter) not in stepped
+            and id(parameter) not in self.names
+            and parameter.requires_grad
+            and parameter.grad is not None
+            and bool(parameter.grad.any())
+        ]
+
     def reach(self, networks: Sequence[Network]) -> None:
         """Note which of the parameters that no optimiser has a gradient has reached: copies that average have none."""
         for key, (place, name) in self.names.items():

@@ -28,6 +28,7 @@ from fovea.doctor.record import Loader, Place, Record
 
 _RANDOM = re.compile(r"Random\w*(Crop|Flip|Rotation|Affine|Erasing|Perspective)|ColorJitter|AutoAugment|RandAugment")
 _WIDE = 0.05  # half of a 95 % interval
+_APART = 1.5  # times the training loss that a validation loss has, to speak of images learnt by heart
 _LEARNT = 0.8  # training accuracy from which something was learnt
 _LIKELY = 0.9  # accuracy for which an interval is told where none is known
 
@@ -145,7 +146,9 @@ def overfitting(record: Record) -> Iterator[Diagnosis]:
     first, last = start_and_end(record)
     rise = losses[-1] / max(losses[best], 1e-9)
     accuracy = [each.accuracy for each in rounds]
-    if len(losses) - 1 - best >= 2 and rise > 1.25 and last < 0.5 * first and accuracy_of_steps(record, last=50) > 0.9:
+    apart = losses[-1] > _APART * last
+    learnt = accuracy_of_steps(record, last=50) > 0.9
+    if len(losses) - 1 - best >= 2 and rise > 1.25 and apart and last < 0.5 * first and learnt:
         yield Diagnosis(
             code="overfitting",
             confidence=0.8,

@@ -28,6 +28,7 @@ _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
 _LEAST_OTHERS = 20  # evaluated pictures that are in no training, for the rest to be taken for training's own
 _LEAST_MASKS = 30
+_LOOKS_WELL = 0.5  # accuracy that can hide something
 _BEHIND = 0.3  # points of recall that small classes may lie behind the accuracy
 _LEAKED, _CHANGED = 0.05, 0.1  # of the evaluated pictures: as they are, and changed; cells look alike
 _LEAST_PX = 32  # smaller pictures are all coarse structure, which many share
@@ -155,7 +156,7 @@ def imbalance(record: Record) -> Iterator[Diagnosis]:
         confusion = rounds[-1].confusion
         assert confusion is not None
         held = confusion.sum(axis=1) >= _LEAST_HELD
-        if held.sum() >= 2:
+        if held.sum() >= 2 and rounds[-1].accuracy >= _LOOKS_WELL:
             recalls = np.diag(confusion)[held] / confusion.sum(axis=1)[held]
             hidden = bool(rounds[-1].accuracy - recalls.mean() > 0.15 or recalls.min() < 0.2)
             small = np.isin(np.flatnonzero(held), np.flatnonzero(counts < counts.max() / _IMBALANCED))

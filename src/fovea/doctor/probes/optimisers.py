@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fovea.core.wording import counted, listed
+from fovea.core.wording import counted, listed, percent
 from fovea.doctor.describing import has_usual_spread
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.reading import (
@@ -29,6 +29,7 @@ from fovea.doctor.record import Mistyped, Network, Optimiser, Parameter, Record
 _LEFT = 0.4  # of the weights' size
 _WAY = 0.1  # of their own size, that weights go at most: freshly drawn ones need more to learn anything
 _USUAL = 1e-3  # of the weights, by a step (cs231n, "Ratio of weights:updates")
+_LOW = 0.03  # of its peak, to which a learning rate falls within an epoch only if the schedule has the wrong unit
 
 
 @PROBES.register("missing-zero-grad", summary="gradients that pile up over steps")
@@ -56,6 +57,7 @@ def missing_zero_grad(record: Record) -> Iterator[Diagnosis]:
 def optimizer_misses_parameters(record: Record) -> Iterator[Diagnosis]:
     """Trainable parameters of a network that is trained, which a gradient reaches and no optimiser has."""
     for network in record.networks:
+        yield from _put_in_later(record, network)
         own = list(network.parameters.values())
         trained = [each for each in own if each.optimised]
         missed = [each for each in own if each.trainable and each.reached and not each.optimised]
@@ -80,6 +82,22 @@ def optimizer_misses_parameters(record: Record) -> Iterator[Diagnosis]:
             confirm="every trainable parameter changes in a step",
             evidence={"missed": [each.name for each in missed][:50], "share": round(share, 4)},
             where=record.optimisers[0].where if record.optimisers else None,
+        )
+
+
+def _put_in_later(record: Record, network: Network) -> Iterator[Diagnosis]:
+    names = network.put_in_later
+    if names and record.optimisers:
+        yield Diagnosis(
+            code="optimizer-misses-parameters",
+            confidence=0.95,
+            message=f"{counted(len(names), 'parameter')} of {network.kind} ({listed(names, limit=3)}) were put in "
+            "after the training had begun: they get gradients, but the optimiser still has those that they replaced, "
+            "so they never change",
+            fix="build the optimiser anew after a layer is replaced, or add_param_group its parameters",
+            confirm="every trainable parameter changes in a step",
+            evidence={"parameters": names[:50]},
+            where=record.optimisers[-1].where,
         )
 
 
@@ -389,17 +407,24 @@ def schedule_unit(record: Record) -> Iterator[Diagnosis]:
         rounds = sum(loader.rounds for loader in record.loaders if loader.phase == "train")  # each may be made anew
         rounds = rounds or len(main_rounds(record))  # where batches are cut by hand
         early = len(tiny) and tiny[0] < 0.5 * len(rates) and rates[tiny[0] :].max() < 0.01 * rates.max()
+        low = np.flatnonzero(rates[peak:] <= _LOW * rates.max()) + peak
+        first_epoch = rounds >= 3 and len(low) and low[0] - peak < len(rates) / rounds
+        early = early or bool(first_epoch and rates[low[0] :].max() <= 2 * _LOW * rates.max())
         turns = _turns(rates)
         epoch = len(rates) / max(rounds, 1)
         within_epoch = turns and len(rates) / (turns + 1) < 0.5 * epoch  # cycles on purpose take epochs
         wraps = changes > 3 * max(rounds, 1) and turns >= 4 and rates.min() < 0.05 * rates.max() and within_epoch
         if early or (wraps and changes > 0.5 * len(rates)):
-            at = int(tiny[0]) if len(tiny) else int(optimiser.lr_set_at[0])
+            at = int(low[0]) if len(low) else int(optimiser.lr_set_at[0])
             yield Diagnosis(
                 code="schedule-unit",
                 confidence=0.85 if early else 0.6,
                 message=f"the learning rate changes after single steps ({changes} times in {len(rates)} steps) and "
-                + (f"is below a thousandth of its start from step {at} on" if early else "runs through several cycles")
+                + (
+                    f"has fallen to {percent(float(rates[at] / rates.max()), digits=1)} of its peak by step {at}"
+                    if early
+                    else "runs through several cycles"
+                )
                 + ": the schedule is made for epochs but stepped for batches",
                 fix="call scheduler.step() once an epoch, or give the schedule the number of steps",
                 confirm="the learning rate reaches its end at the end of the training",
