@@ -174,7 +174,7 @@ def erased(record: Record) -> float:
     if not train or not evaluated:
         return 0.0
     ground, share = max(evaluated.items(), key=lambda item: item[1])
-    if share > _GROUND and train.get(ground, 0.0) < 0.2 * share:
+    if share > _GROUND and train.get(ground, 0.0) < 0.05 * share:
         return 0.0  # the ground has another value there: it is all of the picture that was prepared in another way
     return max(share - evaluated.get(value, 0.0) for value, share in train.items())
 
