@@ -90,10 +90,14 @@ def test_pooling_and_normalisation_count_which_flop_counter_mode_takes_for_nothi
     assert total(net, *images.shape)["other_flops"] == by_hand
 
 
-def test_volumes_are_averaged_and_logarithms_added() -> None:
+def test_rare_operators_by_hand() -> None:
     net = Net(lambda images: nn.functional.avg_pool3d(images[:, :, None].expand(1, 3, 4, 4, 4), 2))
     pooled = total(net, 1, 3, 4, 4)
     assert pooled["other_flops"] == 3 * 8 * 8  # each of 24 means: seven additions and a division
+    smoothed = Net(lambda images: nn.functional.interpolate(images, size=4, mode="bicubic", antialias=True))
+    assert total(smoothed, 1, 3, 8, 8)["other_flops"] == 3 * (8 * 4 * 15 + 4 * 4 * 15)  # eight taps, halving each side
+    folded = Net(lambda images: nn.functional.fold(nn.functional.unfold(images, 3), images.shape[-2:], 3))
+    assert total(folded, 1, 2, 5, 5)["other_flops"] == 2 * 9 * 3 * 3  # each element of the patches is added once
     assert total(Net(lambda images: torch.logaddexp(images, images)), 1, 3, 4, 4)["other_flops"] == 6 * 48
 
 

@@ -169,8 +169,9 @@ def test_the_figures_are_the_known_ones(name: str) -> None:
     assert (network.parameters, network.macs) == KNOWN[name]
 
 
-def test_every_network_of_torchvision_and_our_own_has_its_figures() -> None:
-    assert [network.name for network in search() if network.library != "timm" and network.macs is None] == []
+def test_every_network_has_its_figures() -> None:
+    without = [network.name for network in search() if network.macs is None]
+    assert without == ["gemma4_vit_167m_enc", "gemma4_vit_570m_enc"]  # encoders without a classifier
 
 
 @pytest.mark.parametrize("name", ["lenet5", "squeezenet1_1", "resnet18", "shufflenet_v2_x0_5"])

@@ -70,14 +70,19 @@ CREATION = (
 
 _PER_INPUT = {
     **dict.fromkeys(("sum", "mean", "amax", "amin", "max", "min", "prod", "any", "all", "argmax", "argmin"), 1),
-    **dict.fromkeys(("cumsum", "_adaptive_avg_pool2d", "adaptive_max_pool2d"), 1),
+    **dict.fromkeys(("cumsum", "_adaptive_avg_pool2d", "adaptive_max_pool2d", "col2im"), 1),
     "linalg_vector_norm": 2,
     **dict.fromkeys(("var", "var_mean", "std", "std_mean", "logsumexp"), 3),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), 5),  # maximum, subtract, exp, sum, divide
     "_fused_rms_norm": 4,  # square, sum, divide by the root, scale
     **dict.fromkeys(("native_layer_norm", "native_group_norm"), 8),  # mean 1, variance 3, normalise 2, affine 2
 }
-_PER_OUTPUT = {"upsample_bilinear2d": 7, "upsample_bicubic2d": 35, "grid_sampler_2d": 7}  # 3 or 15 lerps, 2 axes
+_PER_OUTPUT = {
+    "upsample_linear1d": 3,
+    "upsample_bilinear2d": 7,
+    "upsample_bicubic2d": 35,
+    "grid_sampler_2d": 7,
+}  # 3 or 15 lerps, 2 axes
 _LSTM_FLOPS = 26  # a unit: two biases of four gates 8, three sigmoids 12, two tanh 2, what becomes of the state 4
 _ATTENTION = (
     *("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention"),
@@ -167,6 +172,16 @@ def _max_pool(call: Call) -> Work:
 @FORMULAS.register("aten.avg_pool3d", summary="likewise")
 def _avg_pool(call: Call) -> Work:
     return Work(other_flops=call.outputs[0].numel() * _window(call))
+
+
+@FORMULAS.register("aten._upsample_bilinear2d_aa", summary="rows, then columns: a product and a sum for each tap")
+@FORMULAS.register("aten._upsample_bicubic2d_aa", summary="likewise")
+def _smoothed_resize(call: Call) -> Work:
+    (*many, height, width), (new_height, new_width) = call.inputs[0].shape, call.outputs[0].shape[-2:]
+    taps = 4 if "bicubic" in call.name else 2
+    across, down = (math.ceil(taps * max(1.0, old / new)) for old, new in ((width, new_width), (height, new_height)))
+    of_map = height * new_width * (2 * across - 1) + new_height * new_width * (2 * down - 1)
+    return Work(other_flops=math.prod(many) * of_map)
 
 
 def _attention(call: Call) -> Work:
