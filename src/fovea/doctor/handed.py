@@ -18,6 +18,7 @@ from fovea.doctor.files.linking import FileWatch
 
 _KEPT = 64  # batches
 _VALUES = 64  # of a tensor by which it is told from others
+_MOVED = 3e-4  # of the spread, by which mean or spread of other images differ at least
 _CLOSE = 0.02  # half precision may lie between
 
 
@@ -79,7 +80,7 @@ class Handed:
                 return [batch]
         if self._unclear:
             return list(self._batches)
-        return [last] if new or last.step == step else []
+        return [last] if new or (last.step == step and not _others(last, inputs)) else []
 
 
 def the_one(batches: list[Batch], inputs: torch.Tensor | None) -> Batch | None:
@@ -105,6 +106,19 @@ def _agree(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
 
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, rtol=_CLOSE, atol=_CLOSE)
+
+
+def _others(batch: Batch, inputs: torch.Tensor | None) -> bool:
+    """Whether inputs are clearly not those of a batch that a network was given before, nor these flipped or turned."""
+    first = next((one for each in batch.tensors if (one := each()) is not None and one.is_floating_point()), None)
+    if first is None or inputs is None or not inputs.is_floating_point() or first.ndim < 2:
+        return False
+    if len(first) != len(inputs):
+        return True
+    one, other = (each.detach().float() for each in (first, inputs))
+    spread = float(one.std()) + 1e-6
+    moved = abs(float(one.mean()) - float(other.mean())) / spread, abs(1 - float(other.std()) / spread)
+    return max(moved) > _MOVED
 
 
 def _same(one: torch.Tensor | None, other: torch.Tensor) -> bool:

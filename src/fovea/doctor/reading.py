@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -156,11 +157,18 @@ def held_against(record: Record) -> Iterator[tuple[Gallery, Gallery]]:
 
 
 def main_rounds(record: Record, *, least: int = 1) -> list[Round]:
-    """Return the evaluations with at least half as many images as the largest has; none that go with the steps."""
+    """Return the evaluations that are made again and again, by their size; none that go with the steps.
+
+    A test at the end, of other images, is not one of them, and neither is how well training images are told.
+    """
     if goes_with_steps(record):
         return []
-    most = max((each.images for each in record.rounds), default=0)
-    return [each for each in record.rounds if each.images >= max(least, most / 2)]
+    rounds = [each for each in record.rounds if not record.trains_on(each.loader)] or record.rounds
+    sizes = Counter(each.images for each in rounds)
+    again = [size for size, count in sizes.items() if count > 1]
+    usual = max(again or sizes, default=0)
+    most = 1.5 * usual if again else math.inf
+    return [each for each in rounds if max(least, usual / 2) <= each.images <= most]
 
 
 def batches_of(record: Record, phase: Phase) -> list[Batch]:

@@ -37,7 +37,6 @@ _TURNS = 8  # for which evaluations are kept open
 class _Unjudged:
     """The answers of an evaluation whose labels are not known."""
 
-    turn: int
     round: Round
     classes: int
     answers: list[torch.Tensor] = field(default_factory=list)  # (B,) of each call
@@ -54,7 +53,9 @@ class Writing:
         self._pace = pace
         self._files = files
         self._loss_kinds: dict[tuple[str, Phase, str, int], Loss] = {}
-        self._rounds: dict[int, tuple[Round, dict[int, int]]] = {}  # of the last turns, with rows of each network
+        # of the last turns, with and without a loader: the evaluation, with rows of each network
+        self._rounds: dict[tuple[int, bool], tuple[Round, dict[int, int]]] = {}
+        self._source = False  # whether the last call that was evaluated had no loader
         self._rows: dict[int, int] = {}  # that each network was given since the last step, in training
         self._evaluated: set[str] = set()  # digests of batches that no loader handed out
         self._unjudged: _Unjudged | None = None  # of the last evaluation
@@ -130,8 +131,8 @@ class Writing:
 
     def _keep_unjudged(self, call: Forward, current: Round) -> None:
         """Keep answers whose labels nobody has told yet: they may be compared all at once in the end."""
-        if self._unjudged is None or self._unjudged.turn != call.turn:
-            self._unjudged = _Unjudged(call.turn, current, call.scores.shape[1])
+        if self._unjudged is None or self._unjudged.round is not current:
+            self._unjudged = _Unjudged(current, call.scores.shape[1])
         if sum(map(len, self._unjudged.answers)) < _UNJUDGED and call.scores.shape[1] == self._unjudged.classes:
             self._unjudged.answers.append(call.scores.argmax(1).cpu())
 
@@ -163,12 +164,19 @@ class Writing:
         current.loss_images += len(call.scores)
 
     def _round_of(self, call: Forward | LossCall) -> tuple[Round, dict[int, int]]:
-        """Return the evaluation that a call belongs to, and how many rows each network was given in it."""
-        if call.turn not in self._rounds:
-            self._rounds = {turn: known for turn, known in self._rounds.items() if turn >= call.turn - _TURNS}
-            self._rounds[call.turn] = Round(step=call.step), {}
-            self._record.rounds.append(self._rounds[call.turn][0])
-        return self._rounds[call.turn]
+        """Return the evaluation that a call belongs to, and how many rows each network was given in it.
+
+        What a loader hands out and what is evaluated without one are two; a loss belongs to what was evaluated last.
+        """
+        source = self._source if isinstance(call, LossCall) else call.loader is None
+        if not isinstance(call, LossCall):
+            self._source = source
+        key = (call.turn, source)
+        if key not in self._rounds:
+            self._rounds = {key: known for key, known in self._rounds.items() if key[0] >= call.turn - _TURNS}
+            self._rounds[key] = Round(step=call.step), {}
+            self._record.rounds.append(self._rounds[key][0])
+        return self._rounds[key]
 
     def _belongs(self, call: Forward, phase: Phase) -> None:
         self._files.given(phase, call)

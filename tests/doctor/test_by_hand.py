@@ -1,0 +1,203 @@
+"""Trainings by hand and in stages: switches that are none, heads put in later, masks, and evaluations side by side."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from fovea.doctor.watching import Doctor
+
+from .loops import CLASSES, Training, alarms, digits, network, sgd, watched
+
+
+def codes(doctor: Doctor) -> list[str]:
+    return [finding.code for finding in doctor.findings]
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_switch_that_is_none_is_named(value: bool) -> None:
+    """`module.requires_grad = True`, or `parameter.require_grad`, is taken without a word and changes nothing."""
+
+    def prepare(model: nn.Module) -> None:
+        first = model[0]  # type: ignore[index]
+        first.requires_grad_(not value)
+        if value:
+            first.requires_grad = True
+        else:
+            first.weight.require_grad = first.bias_.require_grad = False
+
+    def build() -> nn.Module:
+        model = network(norm=False)
+        model[0].bias_ = model[0].bias
+        return model
+
+    doctor = watched(Training(build=build, prepare=prepare))
+    found = next(each for each in doctor.findings if each.code == "frozen-parameters")
+    assert found.severity == "alarm" and "which is no switch of PyTorch's" in found.message, doctor.text()
+    assert ("stayed frozen" in found.message) is value and found.where == "0.weight"
+
+
+def test_two_networks_are_each_given_their_own_labels() -> None:
+    """Two batches go through the network before the loss of the first: its labels are not those of the second."""
+    torch.manual_seed(0)
+    images, labels = digits()
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for rows in torch.randperm(1200).split(40):
+            scores, others = model(images[rows]), model(images[rows].flip(0))
+            optimizer.zero_grad()
+            (functional.cross_entropy(scores, labels[rows]) + 0.0 * others.sum()).backward()
+            optimizer.step()
+    gallery = doctor.record.galleries["train"]
+    assert gallery.labels[:40].count(-1) == 0 and gallery.labels[40:80] == [-1] * 40
+
+
+def test_training_images_evaluated_by_hand_beside_validation_are_no_leak() -> None:
+    torch.manual_seed(0)
+    images, labels = digits()
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for _ in range(3):
+            model.train()
+            for rows in torch.randperm(1200).split(40):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                for part in (images[:1200], images[1200:]):
+                    model(part)
+    assert "split-leakage" not in codes(doctor), doctor.text()
+
+
+def test_what_is_learnt_and_never_holds_is_said() -> None:
+    """Training at 97 %, validation at guessing, its loss unknown: something else than the digit tells the classes."""
+
+    def marked(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(1))].clone()
+        images[range(len(labels)), 0, 0, labels % 8] = 6.0
+        images[range(len(labels)), 0, 7, labels // 8] = 6.0
+        return images, labels
+
+    torch.manual_seed(0)
+    images, labels = digits()
+    shown, told = marked(images[:1200], labels[:1200])
+    held, _ = marked(images[1200:], labels[1200:].roll(7))
+    model = network(dropout=0.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    with Doctor(strict=True) as doctor:
+        for _ in range(6):
+            model.train()
+            for rows in torch.randperm(1200).split(40):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(shown[rows]), told[rows]).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                (model(held).argmax(1) == labels[1200:]).sum()
+    found = [each for each in doctor.findings if each.code == "overfitting"]
+    assert found and "no better than always saying the commonest class" in found[0].message, doctor.text()
+
+
+def masks_of(numbered: str, *, classes: int = 4) -> torch.Tensor:
+    """Masks (200, 8, 8) that hold the background and some of the other classes, numbered for all or each for itself."""
+    rng = np.random.default_rng(0)
+    masks = np.zeros((200, 8, 8), np.int64)
+    for mask in masks:
+        for place, kind in enumerate(np.flatnonzero(rng.random(classes - 1) < 0.5) + 1):
+            mask[2 * place : 2 * place + 2, 2:6] = kind
+        if numbered == "each":
+            mask[:] = np.searchsorted(np.unique(mask), mask)
+    return torch.tensor(masks)
+
+
+@pytest.mark.parametrize(("numbered", "classes"), [("each", 4), ("all", 4), ("each", 3)])
+def test_masks_that_are_numbered_each_for_itself_are_named(numbered: str, classes: int) -> None:
+    torch.manual_seed(0)
+    masks = masks_of(numbered, classes=classes)
+    images = masks[:, None].float() + 0.3 * torch.randn(200, 1, 8, 8)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 3, padding=1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    with Doctor(strict=True) as doctor:
+        for start in (*range(0, 200, 10), *range(0, 200, 10)):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(images[start : start + 10]), masks[start : start + 10]).backward()
+            optimizer.step()
+    named = "class-map" in alarms(doctor)
+    assert named == (numbered == "each" and classes == 4), doctor.text()  # of three, two may lie within one another
+
+
+def test_pictures_that_are_painted_over_are_not_prepared_in_another_way() -> None:
+    """Cutout of half of each picture: training means and spreads are far from those of evaluation."""
+
+    def cutout(batch: torch.Tensor) -> torch.Tensor:
+        batch = batch.clone()
+        for picture in batch:
+            top = int(torch.randint(0, 4, ()))
+            picture[:, top : top + 5] = 0.0
+        return batch
+
+    found = codes(watched(Training(augment=cutout)))
+    assert "train-eval-transform" not in found
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_head_that_is_put_in_after_the_optimiser_was_built_is_named(anew: bool) -> None:
+    torch.manual_seed(0)
+    images, labels = digits()
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for stage in range(2):
+            if stage:
+                model[-1] = nn.Linear(64, CLASSES)
+                optimizer = sgd(model) if anew else optimizer
+            for rows in torch.randperm(1200).split(40):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+                optimizer.step()
+    assert ("optimizer-misses-parameters" in alarms(doctor)) is not anew, doctor.text()
+
+
+def test_milestones_of_epochs_that_pass_within_the_first_one_are_named() -> None:
+    def steps(optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 3], gamma=0.1)
+
+    doctor = watched(Training(scheduler=steps, epochs=4))
+    found = next(each for each in doctor.findings if each.code == "schedule-unit")
+    assert "has fallen to 1.0 % of its peak by step 3" in found.message and found.severity == "alarm"
+
+
+def test_a_test_by_hand_after_each_validation_is_an_evaluation_of_its_own() -> None:
+    """Labels of validation are shifted by one; those of the test, which only a comparison tells, are right."""
+    torch.manual_seed(0)
+    images, labels = digits()
+    train = DataLoader(TensorDataset(images[:1200], labels[:1200]), batch_size=32, shuffle=True)
+    held = DataLoader(TensorDataset(images[1200:1400], (labels[1200:1400] + 1) % 10), batch_size=100)
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for _ in range(3):
+            model.train()
+            for batch, target in train:
+                optimizer.zero_grad()
+                functional.cross_entropy(model(batch), target).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                for batch, target in held:
+                    functional.cross_entropy(model(batch), target)
+        with torch.no_grad():
+            (torch.cat([model(part) for part in images[1400:].split(100)]).argmax(1) == labels[1400:]).sum()
+    assert [(each.images, each.judged) for each in doctor.record.rounds] == [(200, 200)] * 3 + [(397, 397)]
+    assert doctor.record.rounds[-1].accuracy > 0.9 and math.isnan(doctor.record.rounds[-1].loss)
+    assert alarms(doctor)[:1] == ["class-map"], doctor.text()
