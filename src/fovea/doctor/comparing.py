@@ -48,6 +48,7 @@ def read_comparison(scores: Tensor, labels: Tensor | None, one: Tensor, other: T
         labels: (B,) or (B, 1) where they are known.
         one, other: what was compared.
 
+    >>> import torch
     >>> scores = torch.tensor([[0.1, 2.0], [1.0, 0.0], [0.3, 0.4]])
     >>> found = read_comparison(scores, None, scores.argmax(1), torch.tensor([1, 0, 0]))
     >>> found.labels.tolist(), found.right, found.of_scores, found.spread
