@@ -24,7 +24,7 @@ _DIVERGED = (
 _STUCK = ("underfitting", "learning-rate-low", "decision-threshold")
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "not-normalised": (*_DIVERGED, *_STUCK, "saturated-units"),
-    "normalised-twice": (*_DIVERGED, *_STUCK, "saturated-units"),
+    "normalised-twice": (*_DIVERGED, *_STUCK, "saturated-units", "labels-shuffled"),
     "missing-zero-grad": (*_DIVERGED, *_STUCK),
     "loss-summed": (*_DIVERGED,),
     "loss-sign": (*_DIVERGED, *_STUCK),
