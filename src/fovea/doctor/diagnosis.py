@@ -57,7 +57,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "class-map": ("overfitting", "labels-shuffled"),
     "wrong-head": (*_STUCK, "init-scale", "dead-relu", "loss-sign"),
     "train-eval-transform": ("class-map", "augmentation-too-strong", "overfitting", "decision-threshold"),
-    "channel-order": ("overfitting", "train-eval-transform"),
+    "channel-order": ("class-map", "overfitting", "train-eval-transform"),
     "bad-resize": ("overfitting", "train-eval-transform", "augmentation-too-strong", *_STUCK),
     "metadata-shortcut": ("overfitting",),
     "augmented-validation": ("train-eval-transform", "augmentation-too-strong"),

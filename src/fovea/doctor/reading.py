@@ -164,10 +164,11 @@ def main_rounds(record: Record, *, least: int = 1) -> list[Round]:
     if goes_with_steps(record):
         return []
     rounds = [each for each in record.rounds if not record.trains_on(each.loader)] or record.rounds
-    sizes = Counter(each.images for each in rounds)
-    again = [size for size, count in sizes.items() if count > 1]
-    usual = max(again or sizes, default=0)
-    most = 1.5 * usual if again else math.inf
+    kinds = Counter((each.images, each.loader is None) for each in rounds)
+    again = {kind for kind, count in kinds.items() if count > 1}
+    usual, by_hand = max(again or set(kinds), default=(0, False))
+    most = 1.25 * usual if again else math.inf
+    rounds = [each for each in rounds if not again or (each.loader is None) == by_hand]
     return [each for each in rounds if max(least, usual / 2) <= each.images <= most]
 
 

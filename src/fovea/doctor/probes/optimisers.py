@@ -29,7 +29,7 @@ from fovea.doctor.record import Mistyped, Network, Optimiser, Parameter, Record
 _LEFT = 0.4  # of the weights' size
 _WAY = 0.1  # of their own size, that weights go at most: freshly drawn ones need more to learn anything
 _USUAL = 1e-3  # of the weights, by a step (cs231n, "Ratio of weights:updates")
-_LOW = 0.03  # of its peak, to which a learning rate falls within an epoch only if the schedule has the wrong unit
+_LOW = 0.03  # of its peak, to which a learning rate falls in the first third only if the schedule has the wrong unit
 
 
 @PROBES.register("missing-zero-grad", summary="gradients that pile up over steps")
@@ -408,8 +408,8 @@ def schedule_unit(record: Record) -> Iterator[Diagnosis]:
         rounds = rounds or len(main_rounds(record))  # where batches are cut by hand
         early = len(tiny) and tiny[0] < 0.5 * len(rates) and rates[tiny[0] :].max() < 0.01 * rates.max()
         low = np.flatnonzero(rates[peak:] <= _LOW * rates.max()) + peak
-        first_epoch = rounds >= 3 and len(low) and low[0] - peak < len(rates) / rounds
-        early = early or bool(first_epoch and rates[low[0] :].max() <= 2 * _LOW * rates.max())
+        in_the_first_third = rounds >= 3 and len(low) and low[0] - peak < len(rates) / 3
+        early = early or bool(in_the_first_third and rates[low[0] :].max() <= 2 * _LOW * rates.max())
         turns = _turns(rates)
         epoch = len(rates) / max(rounds, 1)
         within_epoch = turns and len(rates) / (turns + 1) < 0.5 * epoch  # cycles on purpose take epochs
