@@ -29,7 +29,7 @@ from fovea.doctor.record import Loader, Place, Record
 _RANDOM = re.compile(r"Random\w*(Crop|Flip|Rotation|Affine|Erasing|Perspective)|ColorJitter|AutoAugment|RandAugment")
 _WIDE = 0.05  # half of a 95 % interval
 _APART = 1.5  # times the training loss that a validation loss has, to speak of images learnt by heart
-_WORSE, _FAR = 0.02, 2.0  # points of accuracy lost since the best loss, and times that loss
+_WORSE, _FAR = 0.02, 3.0  # points of accuracy lost since the best loss, and times that loss
 _LEARNT = 0.8  # training accuracy from which something was learnt
 _LIKELY = 0.9  # accuracy for which an interval is told where none is known
 
@@ -150,7 +150,9 @@ def overfitting(record: Record) -> Iterator[Diagnosis]:
     apart = losses[-1] > _APART * last
     learnt = accuracy_of_steps(record, last=50) > 0.9
     if len(losses) - 1 - best >= 2 and rise > 1.25 and apart and last < 0.5 * first and learnt:
-        worse = math.isfinite(accuracy[best]) and accuracy[best] - accuracy[-1] > _WORSE
+        count, share = max(1, rounds[-1].judged), accuracy[best]
+        by_chance = 2 * math.sqrt(max(0.0, share * (1 - share)) / count)  # of the same images: less, in truth
+        worse = math.isfinite(share) and share - accuracy[-1] > max(_WORSE, by_chance)
         yield Diagnosis(
             code="overfitting",
             confidence=0.8,
