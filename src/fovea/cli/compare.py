@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fovea.cli.options import Plain, parse_duration_s, parse_swap
+from fovea.cli.options import Plain, layer_of, parse_duration_s, parse_swap
 from fovea.cli.outcome import print_report_path
 from fovea.cli.progress import progress_shown
 
@@ -60,7 +60,6 @@ def compare(
     "no difference shown" where that holds zero.
     """
     started = time.monotonic()
-    from fovea.cli.train import layer_of
     from fovea.core.errors import RecipeError
     from fovea.core.recipe_io import build_recipe, parse_values, read_layer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,3 +48,13 @@ def parse_swap(text: str) -> tuple[str, str]:
     if kind not in SWAPPED or not name:
         raise RecipeError(f"--swap {text}: not a kind of layer and a name", hint=f"{', '.join(SWAPPED)}: pool=softpool")
     return kind, name
+
+
+def layer_of(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the flags that were given as nested settings: `{"train.lr": 1}` → `{"train": {"lr": 1}}`."""
+    layer: dict[str, Any] = {}
+    for path, value in flags.items():
+        room, _, key = path.rpartition(".")
+        if value is not None:
+            (layer.setdefault(room, {}) if room else layer)[key] = value
+    return layer

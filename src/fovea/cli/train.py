@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fovea.cli.options import Plain, parse_duration_s, parse_swap
+from fovea.cli.options import Plain, layer_of, parse_duration_s, parse_swap
 from fovea.cli.outcome import print_outcome
 from fovea.cli.progress import progress_shown
 
@@ -89,13 +89,3 @@ def train(
     with progress_shown(plain=plain, budget_s=settled.train.budget_s, started=started) as progress:
         run = training.train(settled.data.source, recipe=settled, out=out, console=progress, started=started)
     print_outcome(run)
-
-
-def layer_of(flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags that were given as nested settings: `{"train.lr": 1}` → `{"train": {"lr": 1}}`."""
-    layer: dict[str, Any] = {}
-    for path, value in flags.items():
-        room, _, key = path.rpartition(".")
-        if value is not None:
-            (layer.setdefault(room, {}) if room else layer)[key] = value
-    return layer
