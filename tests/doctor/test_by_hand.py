@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fovea.doctor.watching import Doctor
 
-from .loops import CLASSES, Training, alarms, digits, network, sgd, watched
+from .loops import CLASSES, Training, alarms, digits, epoch_by_hand, network, sgd, watched
 
 
 def codes(doctor: Doctor) -> list[str]:
@@ -67,11 +67,7 @@ def test_training_images_evaluated_by_hand_beside_validation_are_no_leak() -> No
     optimizer = sgd(model)
     with Doctor(strict=True) as doctor:
         for _ in range(3):
-            model.train()
-            for rows in torch.randperm(1200).split(40):
-                optimizer.zero_grad()
-                functional.cross_entropy(model(images[rows]), labels[rows]).backward()
-                optimizer.step()
+            epoch_by_hand(model, optimizer, images[:1200], labels[:1200])
             model.eval()
             with torch.no_grad():
                 for part in (images[:1200], images[1200:]):
@@ -96,11 +92,7 @@ def test_what_is_learnt_and_never_holds_is_said() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     with Doctor(strict=True) as doctor:
         for _ in range(6):
-            model.train()
-            for rows in torch.randperm(1200).split(40):
-                optimizer.zero_grad()
-                functional.cross_entropy(model(shown[rows]), told[rows]).backward()
-                optimizer.step()
+            epoch_by_hand(model, optimizer, shown, told)
             model.eval()
             with torch.no_grad():
                 (model(held).argmax(1) == labels[1200:]).sum()
@@ -161,10 +153,7 @@ def test_a_head_that_is_put_in_after_the_optimiser_was_built_is_named(anew: bool
             if stage:
                 model[-1] = nn.Linear(64, CLASSES)
                 optimizer = sgd(model) if anew else optimizer
-            for rows in torch.randperm(1200).split(40):
-                optimizer.zero_grad()
-                functional.cross_entropy(model(images[rows]), labels[rows]).backward()
-                optimizer.step()
+            epoch_by_hand(model, optimizer, images[:1200], labels[:1200])
     assert ("optimizer-misses-parameters" in alarms(doctor)) is not anew, doctor.text()
 
 

@@ -148,3 +148,18 @@ def test_answers_to_yes_and_no_are_a_cut_of_the_scores_or_something_else() -> No
     assert ones is not None and (ones.right, ones.of_scores, ones.answers, ones.cut) == (2, 4, 1, True)
     mixed = read_comparison(scores, labels, labels, torch.tensor([0.0, 1.0, 0.0, 1.0]))
     assert mixed is not None and mixed.cut is False
+
+
+def test_the_best_five_of_each_before_the_loss_take_no_labels_away() -> None:
+    """ImageNet's accuracy(), with a comparison of (5, B) that comes before the loss has told the labels."""
+
+    def top_five(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> object:
+        for part, truths in zip(images.split(100), labels.split(100), strict=True):
+            scores = model(part)
+            best = scores.topk(5, 1)[1].t()
+            best.eq(truths.view(1, -1).expand_as(best)).sum()
+            functional.cross_entropy(scores, truths)
+        return None
+
+    doctor = by_hand(top_five)
+    assert [(each.images, each.judged) for each in doctor.record.rounds] == [(597, 597)] * 3

@@ -30,6 +30,7 @@ _PICTURES: dict[Phase, int] = {"train": 1500, "eval": 500}
 _PICTURES_ANYWAY = 600  # are kept even if that takes more than the share
 _DIGESTS = 24  # training batches
 _UNJUDGED = 100_000  # answers that are kept in the hope of labels
+_LOOKS = 200  # at batches that no loader handed out, to tell new ones from those of the evaluation before
 _TURNS = 8  # for which evaluations are kept open
 
 
@@ -57,6 +58,7 @@ class Writing:
         self._rounds: dict[tuple[int, bool], tuple[Round, dict[int, int]]] = {}
         self._source = False  # whether the last call that was evaluated had no loader
         self._rows: dict[int, int] = {}  # that each network was given since the last step, in training
+        self._looked_at = 0  # batches that no loader handed out
         self._evaluated: set[str] = set()  # digests of batches that no loader handed out
         self._unjudged: _Unjudged | None = None  # of the last evaluation
         self._widths: set[int] = set()  # of scores that a loss was given together with class labels
@@ -134,20 +136,21 @@ class Writing:
         if self._unjudged is None or self._unjudged.round is not current:
             self._unjudged = _Unjudged(current, call.scores.shape[1])
         if sum(map(len, self._unjudged.answers)) < _UNJUDGED and call.scores.shape[1] == self._unjudged.classes:
-            self._unjudged.answers.append(call.scores.argmax(1).cpu())
+            self._unjudged.answers.append(call.scores.argmax(1))  # where it is: a copy would stall a GPU
 
     def compared(self, one: torch.Tensor, other: torch.Tensor) -> None:
         """Two tensors were compared, perhaps the answers of a whole evaluation and its labels."""
         open_one = self._unjudged
-        if open_one is None or one.shape != other.shape or one.ndim != 1:
+        if open_one is None:
             return
         if len(one) != sum(map(len, open_one.answers)):
             return
         answers = torch.cat(open_one.answers)
         for told, labels in ((one, other), (other, one)):
-            if torch.equal(told.cpu(), answers) and bool((labels >= 0).all() and (labels < open_one.classes).all()):
+            same = bool((told.to(answers.device) == answers).all())
+            if same and bool((labels >= 0).all() and (labels < open_one.classes).all()):
                 whole = labels.detach().cpu().long().numpy()
-                count(open_one.round, answers.numpy(), whole, classes=open_one.classes)
+                count(open_one.round, answers.cpu().numpy(), whole, classes=open_one.classes)
                 self._unjudged = None
                 return
 
@@ -249,7 +252,10 @@ class Writing:
         gallery.sources += [-place if call.loader is None else call.loader] * len(inputs)
 
     def _evaluated_before(self, inputs: torch.Tensor) -> bool:
-        """Whether pictures of this batch, which no loader handed out, are kept already."""
+        """Whether pictures of this batch, which no loader handed out, are kept already, or enough were looked at."""
+        self._looked_at += 1
+        if self._looked_at > _LOOKS:
+            return True
         digest = pixels_digest(inputs)
         known = digest in self._evaluated
         self._evaluated.add(digest)
