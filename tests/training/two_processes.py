@@ -77,3 +77,6 @@ def train(folder: Path, batch_size: int, batch_size_is: str) -> None:
 if __name__ == "__main__":
     train(Path(sys.argv[1]) / "total", 8, "total")
     train(Path(sys.argv[1]) / "each", 4, "per_device")
+    if torch.distributed.is_initialized():  # else gloo's threads may still run when a process ends, and abort it
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
