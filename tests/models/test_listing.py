@@ -47,6 +47,8 @@ def test_listing_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("resnet*2d", ["resnet152d", "resnetv2_152d"]),
         ("vgg11.tv", ["vgg11"]),
         ("torchvision/vgg11.IMAGENET1K_V1", ["torchvision/vgg11"]),
+        ("inception_v1", ["googlenet"]),  # the names that people use and no library has
+        ("mobilenet_v1", ["mobilenetv1_100"]),
         ("densenet??1", ["densenet121", "densenet161", "densenet201"]),  # 121 before 201, as people count
     ],
 )
@@ -65,6 +67,7 @@ def test_a_pattern_that_fits_nothing_suggests(pattern: str) -> None:
     with pytest.raises(UnknownName, match="unknown network") as caught:
         search(pattern)
     assert "did you mean" in caught.value.hint
+    assert caught.value.hint.endswith("fovea models lists all, and with part of a name those that have it")
 
 
 def test_an_entry_says_all_there_is_to_know() -> None:

@@ -50,17 +50,22 @@ class MissingExtra(FoveaError):
 
 
 class UnknownName(FoveaError):
-    """A name that no registry knows; suggests the nearest.
+    """A name that no registry knows; suggests the nearest, and says which there are.
+
+    Args:
+        listing: where all are to be seen, for names too many to be told.
 
     >>> UnknownName("optimizer", "adamm", ["adam", "sgd"]).hint
     "did you mean 'adam'? known: adam, sgd"
+    >>> UnknownName("network", "resnet81", ["resnet18"], listing="fovea models lists all").hint
+    "did you mean 'resnet18'? fovea models lists all"
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, listing: str = "") -> None:
         names = sorted(known)
-        listing = "known: " + ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+        told = listing or "known: " + ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
         near = nearest(name, names)
-        super().__init__(f"unknown {kind} {name!r}", hint=f"did you mean {near!r}? {listing}" if near else listing)
+        super().__init__(f"unknown {kind} {name!r}", hint=f"did you mean {near!r}? {told}" if near else told)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -32,8 +32,9 @@ Library = Literal["timm", "torchvision", "fovea"]
 # The best accuracy per second on a CPU among the networks that timm's hub holds; 3.5 M parameters, 0.3 GMAC at 224 px.
 DEFAULT_NAME = "mobilenetv2_100.ra_in1k"
 _TORCHVISION = "torchvision/"
+LISTING = "fovea models lists all, and with part of a name those that have it"
 # Names of architectures that none of the libraries uses for them.
-_ALIASES = {"inception_v1": "googlenet", "mobilenet_v1": "mobilenetv1_100", "xception": "legacy_xception"}
+ALIASES = {"inception_v1": "googlenet", "mobilenet_v1": "mobilenetv1_100", "xception": "legacy_xception"}
 # Their published weights come without the auxiliary classifiers' use in inference, and expect TensorFlow's scaling.
 _TORCHVISION_ARGS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": True},
@@ -168,14 +169,14 @@ def resolve(name: str) -> tuple[Library, str, str]:
     """
     architecture, _, tag = name.removeprefix(_TORCHVISION).partition(".")
     if name == architecture:
-        architecture = _ALIASES.get(name, name)
+        architecture = ALIASES.get(name, name)
     library: Library
     if architecture in torchvision_names() and (name.startswith(_TORCHVISION) or not timm.is_model(architecture)):
         library = "torchvision"
     elif "/" not in name and timm.is_model(architecture):
         library = "fovea" if architecture in NETS else "timm"
     else:
-        raise UnknownName("network", name, names())
+        raise UnknownName("network", name, names(), listing=LISTING)
     if tag and tag not in (tags := weight_tags(library, architecture)):
         raise UnknownName(f"weights of {architecture}", tag, tags)
     return library, architecture, tag

@@ -20,7 +20,7 @@ import torchvision
 from timm.models import PretrainedCfg
 
 from fovea.core.errors import UnknownName
-from fovea.models.catalogue import Library, names, resolve, torchvision_names, weight_tags
+from fovea.models.catalogue import ALIASES, LISTING, Library, names, resolve, torchvision_names, weight_tags
 from fovea.models.papers import Paper, paper_of
 
 Figures = dict[tuple[str, str], tuple[int, int | None]]
@@ -50,9 +50,10 @@ class Network:
     macs: int | None
     weights: tuple[str, ...]
 
-    def tagged_names(self) -> list[str]:
-        """Return the names that ask for its published weights."""
-        return [f"{self.name}.{tag}" for tag in self.weights]
+    def called(self) -> list[str]:
+        """Return all names that `create` takes for it: its own, what else people call it, those with a tag of weights."""
+        others = [other for other, name in ALIASES.items() if name == self.name]
+        return [self.name, *others, *(f"{self.name}.{tag}" for tag in self.weights)]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, the paper as `paper`, `year` and `arxiv`."""
@@ -88,12 +89,10 @@ def search(pattern: str | None = None) -> list[Network]:
     tags = _tags()
     everything = (_network(name, tags=tags) for name in sorted(architecture_names(), key=_natural))
     found = [
-        network
-        for network in everything
-        if any(fnmatch.fnmatchcase(name.lower(), glob) for name in (network.name, *network.tagged_names()))
+        network for network in everything if any(fnmatch.fnmatchcase(name.lower(), glob) for name in network.called())
     ]
     if not found:
-        raise UnknownName("network", pattern or "", names())
+        raise UnknownName("network", pattern or "", names(), listing=LISTING)
     return found
 
 
