@@ -51,7 +51,7 @@ class Network:
     weights: tuple[str, ...]
 
     def called(self) -> list[str]:
-        """Return all names that `create` takes for it: its own, what else people call it, those with a tag of weights."""
+        """Return what `create` takes for it: its name, what else people call it, and its name with each tag."""
         others = [other for other, name in ALIASES.items() if name == self.name]
         return [self.name, *others, *(f"{self.name}.{tag}" for tag in self.weights)]
 
