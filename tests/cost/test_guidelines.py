@@ -38,7 +38,7 @@ def test_groups_are_named_with_their_shares() -> None:
     net = nn.Sequential(nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 3, padding=1, groups=16))
     finding = found_in(net, 1, 16, 32, 32)["many-groups"]
     assert finding.evidence["layers"] == ["1"]
-    assert finding.message.startswith("G2: 1 depthwise convolution do 36 % of the MACs and move 50 % of the bytes")
+    assert finding.message.startswith("G2: 1 depthwise convolution does 36 % of the MACs and moves 50 % of the bytes")
 
 
 def test_many_branches_are_named(on_meta: Build) -> None:
@@ -86,7 +86,7 @@ def test_where_time_goes_is_told_in_words(prediction: Prediction, reason: str) -
     net = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1))
     seconds = {"0": 0.2, "1": 0.7, "2": 0.1}
     finding = why_slow(seconds, prediction, count(net.eval(), (1, 4, 8, 8)))
-    assert finding.message == "half of the time goes into 1 of 3 layers, which do 0 % of the MACs: 1 (ReLU)"
+    assert finding.message == "half of the time goes into 1 of 3 layers, which does 0 % of the MACs: 1 (ReLU)"
     assert finding.fix.startswith(reason)
 
 

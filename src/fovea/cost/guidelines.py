@@ -85,11 +85,12 @@ def why_slow(seconds: Mapping[str, float], prediction: Prediction, count: Count)
             "(torch.compile, OpenVINO), come nearer"
         )
     names = listed([f"{name or 'the network itself'} ({kinds.get(name, '?')})" for name in half], limit=_NAMED)
+    do = "does" if len(half) == 1 else "do"
     return Finding(
         severity="note",
         code="where-time-goes",
         message=f"half of the time goes into {len(half)} of "
-        f"{counted(len(seconds), 'layer')}, which do {percent(share)} of the MACs: {names}",
+        f"{counted(len(seconds), 'layer')}, which {do} {percent(share)} of the MACs: {names}",
         fix=why,
         evidence={
             "layers": half,
@@ -145,10 +146,11 @@ def _groups(count: Count) -> Finding | None:
     what = "depthwise" if depthwise == len(grouped) else "grouped" if not depthwise else "grouped or depthwise"
     macs = sum(one.work.macs for one in grouped) / count.total["macs"]
     moved = sum(one.bytes for one in grouped) / count.total["bytes"]
+    do, move = ("does", "moves") if len(grouped) == 1 else ("do", "move")
     return _finding(
         "many-groups",
-        f"G2: {counted(len(grouped), f'{what} convolution')} do {percent(macs)} of the MACs and move {percent(moved)} "
-        "of the bytes",
+        f"G2: {counted(len(grouped), f'{what} convolution')} {do} {percent(macs)} of the MACs and {move} "
+        f"{percent(moved)} of the bytes",
         "fewer groups, or dense convolutions with fewer channels, use the processor better for the same time",
         _bytes_by_path(grouped),
     )
@@ -175,10 +177,11 @@ def _element_wise(count: Count) -> Finding | None:
     if moved < _SMALL_SHARE:
         return None
     kinds = Counter(one.name.removeprefix("aten.").strip("_") for one in small)
+    do, move = ("does", "moves") if len(small) == 1 else ("do", "move")
     return _finding(
         "element-wise",
-        f"G4: {counted(len(small), 'element-wise operator')} ({listed([name for name, _ in kinds.most_common(4)])}) do "
-        f"none of the MACs and move {percent(moved)} of the bytes",
+        f"G4: {counted(len(small), 'element-wise operator')} ({listed([name for name, _ in kinds.most_common(4)])}) "
+        f"{do} none of the MACs and {move} {percent(moved)} of the bytes",
         "fold BatchNorm, fuse activations (a compiler such as OpenVINO does both), and leave out what does not help",
         _bytes_by_path(small),
     )
