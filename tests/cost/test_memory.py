@@ -53,6 +53,12 @@ def test_a_convolution_holds_a_copy_of_its_weights_while_it_runs() -> None:
     assert found.inference == 2 * weights + 4 * 8 * 3 * 3 + 4 * 2048
 
 
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_the_backward_pass_of_a_depthwise_convolution_pads_its_channels(kernel: int) -> None:
+    net = nn.Conv2d(576, 576, kernel, padding=kernel // 2, groups=576, bias=False)
+    check_within_a_tenth(predict_peak(net, (2, 576, 7, 7)), measure_peak(net, (2, 576, 7, 7)))
+
+
 def test_frozen_weights_have_neither() -> None:
     frozen = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 14 * 14, 1024)).requires_grad_(False)
     frozen[0].requires_grad_(True)
