@@ -10,12 +10,14 @@ import torch
 import torchvision
 from torch import nn
 
+import fovea.models.nets  # noqa: F401  (tells timm of our own networks)
+
 Build = Callable[..., nn.Module]
 
 
 @pytest.fixture
 def on_meta() -> Build:
-    """Return what builds a network of torchvision ("torchvision/NAME") or timm on "meta", in eval mode."""
+    """Return what builds a network of torchvision ("torchvision/NAME"), timm or our own on "meta", in eval mode."""
 
     def build(name: str, **options: object) -> nn.Module:
         with torch.device("meta"):

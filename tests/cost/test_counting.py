@@ -101,6 +101,56 @@ def test_rare_operators_by_hand() -> None:
     assert total(Net(lambda images: torch.logaddexp(images, images)), 1, 3, 4, 4)["other_flops"] == 6 * 48
 
 
+class Recurrent(nn.Module):
+    """Reads the rows of a channel one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.GRU(8, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.cells(images[:, 0])[0]  # type: ignore[no-any-return]
+
+
+def test_layers_of_recurrent_decoders_and_segmentation_have_formulas() -> None:
+    gates = 3 * 4
+    assert count(Recurrent(), (1, 3, 8, 8), strict=True).total["macs"] == 8 * (gates * 8 + gates * 4)
+    for function, flops in (
+        (lambda images: functional.glu(images, -1), 3 * 8 * 4 * 5),
+        (functional.celu, 192 * 4),
+        (functional.softshrink, 192 * 2),
+        (functional.hardshrink, 192 * 2),
+        (lambda images: functional.pairwise_distance(images, images), 192 * (1 + 1 + 2)),
+        (lambda images: functional.max_unpool2d(*functional.max_pool2d(images, 2, return_indices=True), 2), 48 * 3),
+        (lambda images: torch.rot90(images, 1, (2, 3)), 0),
+    ):
+        assert count(Net(function), (1, 3, 8, 8), strict=True).total["other_flops"] == flops
+
+
+@pytest.mark.filterwarnings("ignore")  # torch calls both ways old; networks made by them are still about
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (torch.jit.script, "the network is TorchScript"),
+        (lambda net: torch.ao.quantization.quantize_dynamic(net, {nn.Linear}), "1 is quantised"),
+        (lambda net: net.bfloat16(), r"weights of torch\.bfloat16, and costs are those of float32"),
+    ],
+)
+def test_what_cannot_be_followed_without_data_is_refused_with_the_reason(
+    change: Callable[[nn.Module], nn.Module], message: str
+) -> None:
+    net = change(nn.Sequential(nn.Flatten(), nn.Linear(48, 8)).eval())
+    with pytest.raises(ModelError, match=message) as error:
+        count(net, (1, 3, 4, 4))
+    assert error.value.hint.startswith("count ")
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (1, 3, -8, 8), (3, 8, 8)])
+def test_a_shape_that_is_not_one_of_images_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected images, channels, height and width, each from 1 on"):
+        count(nn.Conv2d(3, 4, 3), shape)
+
+
 def test_where_flop_counter_mode_has_formulas_it_agrees(on_meta: Build) -> None:
     net = on_meta("vit_tiny_patch16_224", depth=2)
     with FlopCounterMode(display=False) as theirs, torch.no_grad():

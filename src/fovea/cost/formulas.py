@@ -46,8 +46,9 @@ ELEMENTWISE = {
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor", "threshold"), 1),
     **dict.fromkeys(("rsqrt", "clamp", "hardtanh", "leaky_relu", "_prelu_kernel", "log1p", "expm1"), 2),
     **dict.fromkeys(("addcmul", "addcdiv", "lerp"), 3),
-    **dict.fromkeys(("sigmoid", "hardsigmoid", "elu", "softplus", "log_sigmoid_forward"), 4),
-    **dict.fromkeys(("silu", "hardswish", "gelu"), 5),
+    **dict.fromkeys(("softshrink", "hardshrink"), 2),
+    **dict.fromkeys(("sigmoid", "hardsigmoid", "elu", "celu", "softplus", "log_sigmoid_forward"), 4),
+    **dict.fromkeys(("silu", "hardswish", "gelu", "glu"), 5),
     "logaddexp": 6,  # the larger, the difference, its absolute, exp, log1p as one, add
     "mish": 6,  # x · tanh(ln(1 + eˣ)): exp, add, log, tanh, multiply, and the comparison that keeps exp finite
 }
@@ -58,6 +59,7 @@ COPIES = (
     *("replication_pad2d", "index", "index_select", "gather", "embedding", "repeat", "where", "masked_fill", "fill"),
     *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "upsample_nearest2d", "im2col"),
     *("_upsample_nearest_exact2d", "zero", "lift_fresh", "tril", "triu", "slice_scatter", "select_scatter"),
+    *("scatter", "max_unpool2d", "rot90"),
 )
 """Operators that move data and compute nothing."""
 
@@ -71,7 +73,7 @@ CREATION = (
 _PER_INPUT = {
     **dict.fromkeys(("sum", "mean", "amax", "amin", "max", "min", "prod", "any", "all", "argmax", "argmin"), 1),
     **dict.fromkeys(("cumsum", "_adaptive_avg_pool2d", "adaptive_max_pool2d", "col2im"), 1),
-    "linalg_vector_norm": 2,
+    **dict.fromkeys(("linalg_vector_norm", "norm"), 2),
     **dict.fromkeys(("var", "var_mean", "std", "std_mean", "logsumexp"), 3),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), 5),  # maximum, subtract, exp, sum, divide
     "_fused_rms_norm": 4,  # square, sum, divide by the root, scale

@@ -26,6 +26,8 @@ from torch.utils._pytree import tree_leaves
 
 from fovea.core.errors import ModelError
 
+_VIEWS = ("aten._unsafe_view", "aten.unsafe_split", "aten.unsafe_split_with_sizes")  # whose schemas do not say so
+_QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 _NO_WORK = ("prim", "profiler")  # questions that Python code asks of tensors and of the profiler
 
 
@@ -73,7 +75,7 @@ class Call:
     def is_view(self) -> bool:
         """Whether the result is another look at an argument's memory; nothing is computed or moved then."""
         returned = self.operator._schema.returns
-        if self.operator._schema.name == "aten::_unsafe_view" or torch.Tag.inplace_view in self.operator.tags:
+        if self.name in _VIEWS or torch.Tag.inplace_view in self.operator.tags:
             return True
         return bool(returned) and all(one.alias_info is not None and not one.alias_info.is_write for one in returned)
 
@@ -166,8 +168,11 @@ def faked(model: nn.Module, shape: Sequence[int]) -> Iterator[tuple[nn.Module, T
     Works for networks on any device, "meta" included. Gradients and optimisers work on the copy, too.
 
     Raises:
-        ModelError: within the context, the network refused the images.
+        ModelError: the network is TorchScript, quantised or not in float32; or, within the context, it refused the
+            images.
+        ValueError: the shape is not one of images.
     """
+    _check(model, shape)
     images_last = torch.channels_last
     with FakeTensorMode():
         copies: dict[int, Any] = {}
@@ -197,6 +202,32 @@ def observe(model: nn.Module, shape: Sequence[int], *observers: Observer) -> Pla
             observer.begins(images)
         twin(images)
     return place
+
+
+def _check(model: nn.Module, shape: Sequence[int]) -> None:
+    """Refuse what cannot be followed without data, and would stop far from the reason."""
+    if len(shape) != 4 or min(shape) < 1:
+        raise ValueError(f"shape is {tuple(shape)}; expected images, channels, height and width, each from 1 on")
+    for path, module in model.named_modules():
+        where = path or "the network"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"{where} is TorchScript, whose operators cannot be followed without data",
+                hint="count the network that it was made from",
+            )
+        if type(module).__module__.startswith(_QUANTISED):
+            raise ModelError(
+                f"{where} is quantised, and its operators cannot be followed without data",
+                hint="count the network as it was before: its MACs are the same, the bytes four times as many",
+            )
+    other = {
+        str(tensor.dtype): None for tensor in model.parameters() if tensor.dtype in (torch.float16, torch.bfloat16)
+    }
+    if other:
+        raise ModelError(
+            f"the network has weights of {', '.join(other)}, and costs are those of float32",
+            hint="count a copy of it: copy.deepcopy(model).float()",
+        )
 
 
 def _refused(shape: Sequence[int], error: Exception) -> ModelError:
