@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fovea import layers
+from fovea.core.registry import Entry
 from fovea.layers import FAMILIES, INITIALISATION
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "layers.md").read_text(encoding="utf-8")
@@ -26,6 +28,18 @@ def test_the_reference_names_every_entry() -> None:
 def test_every_entry_says_where_it_comes_from() -> None:
     entries = [entry for registry in REGISTRIES for entry in registry]
     assert [entry.name for entry in entries if not re.search(r"\b(19|20)\d\d\b", entry.summary)] == []
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for registry in REGISTRIES for entry in registry], ids=lambda entry: entry.name
+)
+def test_help_has_source_shapes_and_an_example(entry: Entry) -> None:
+    said = inspect.getdoc(entry.build) or ""
+    assert ">>> " in said
+    if entry.build.__module__.startswith("fovea."):  # torch's own say where they come from in their own way
+        assert re.search(r"^Sources?: .*(19|20)\d\d", said, re.MULTILINE)
+    if entry not in list(INITIALISATION):
+        assert "Shape:" in said
 
 
 @pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))

@@ -29,7 +29,7 @@ for _name, _build, _summary in (
     ACTIVATION.register(_name, summary=_summary)(_build)
 
 
-@ACTIVATION.register("maxout", summary="max over k linear maps of the channels, all learnt (Goodfellow 2013, §2)")
+@ACTIVATION.register("maxout", summary="max over k linear maps of the channels, all learnt (Goodfellow 2013, §3)")
 class Maxout(nn.Module):
     """The largest of `pieces` learnt affine maps, h = maxⱼ (Wⱼx + bⱼ): a convex function that is learnt, not chosen.
 
@@ -41,7 +41,13 @@ class Maxout(nn.Module):
 
     Shape: (B,C) or (B,C,H,W) -> the same.
 
-    Source: Goodfellow et al. 2013, "Maxout networks", section 2.
+    Raises:
+        ValueError: there is no piece.
+
+    Source: Goodfellow et al. 2013, "Maxout networks", section 3.
+
+    >>> Maxout(4)(torch.zeros(2, 4, 5, 5)).shape
+    torch.Size([2, 4, 5, 5])
     """
 
     def __init__(self, channels: int, *, pieces: int = 2) -> None:

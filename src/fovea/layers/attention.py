@@ -23,7 +23,12 @@ ATTENTION: Registry[Callable[..., nn.Module]] = Registry("attention layer")
 def squeeze_excite(channels: int, *, reduction: int = 16) -> nn.Module:
     """Return squeeze-and-excitation: each channel times σ(W₂ relu(W₁ z)), z the means of all channels over the map.
 
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
     Source: Hu, Shen & Sun 2018, "Squeeze-and-excitation networks", section 3.
+
+    >>> squeeze_excite(32)(torch.zeros(2, 32, 5, 5)).shape
+    torch.Size([2, 32, 5, 5])
     """
     return SEModule(channels, rd_channels=_reduced(channels, reduction))
 
@@ -32,25 +37,40 @@ def squeeze_excite(channels: int, *, reduction: int = 16) -> nn.Module:
 def cbam(channels: int, *, reduction: int = 16, kernel_size: int = 7) -> nn.Module:
     """Return CBAM: its channel part, then its spatial part.
 
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
     Source: Woo et al. 2018, "CBAM: convolutional block attention module", section 3.
+
+    >>> cbam(32)(torch.zeros(2, 32, 5, 5)).shape
+    torch.Size([2, 32, 5, 5])
     """
     return CbamModule(channels, rd_channels=_reduced(channels, reduction), spatial_kernel_size=kernel_size)
 
 
-@ATTENTION.register("cbam_channel", summary="x · σ(MLP(mean x) + MLP(max x)) (Woo 2018, §3.1)")
+@ATTENTION.register("cbam_channel", summary="x · σ(MLP(mean x) + MLP(max x)) (Woo 2018, §3)")
 def cbam_channel(channels: int, *, reduction: int = 16) -> nn.Module:
     """Return CBAM's channel part: as squeeze-and-excitation, with the maxima beside the means.
 
-    Source: Woo et al. 2018, section 3.1, "Channel attention module".
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
+    Source: Woo et al. 2018, section 3, "Channel attention module".
+
+    >>> cbam_channel(32)(torch.zeros(2, 32, 5, 5)).shape
+    torch.Size([2, 32, 5, 5])
     """
     return ChannelAttn(channels, rd_channels=_reduced(channels, reduction))
 
 
-@ATTENTION.register("cbam_spatial", summary="x · σ(conv₇ₓ₇[mean, max over channels]) (Woo 2018, §3.1)")
+@ATTENTION.register("cbam_spatial", summary="x · σ(conv₇ₓ₇[mean, max over channels]) (Woo 2018, §3)")
 def cbam_spatial(*, kernel_size: int = 7) -> nn.Module:
     """Return CBAM's spatial part: one factor for each place, from the mean and the maximum over its channels.
 
-    Source: Woo et al. 2018, section 3.1, "Spatial attention module". timm normalises what the convolution gives.
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
+    Source: Woo et al. 2018, section 3, "Spatial attention module". timm normalises what the convolution gives.
+
+    >>> cbam_spatial()(torch.zeros(2, 32, 5, 5)).shape
+    torch.Size([2, 32, 5, 5])
     """
     return SpatialAttn(kernel_size)
 
@@ -61,7 +81,13 @@ def non_local(channels: int, *, reduction: int = 2) -> nn.Module:
 
     Time and memory grow with the square of H·W: for small maps.
 
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
     Source: Wang et al. 2018, "Non-local neural networks", sections 3.2 and 3.3; timm scales θφᵀ by 1 / √C.
+
+    >>> x = torch.rand(2, 32, 5, 5)
+    >>> torch.allclose(non_local(32).eval()(x), x)
+    True
     """
     return NonLocalAttn(channels, rd_channels=_reduced(channels, reduction))
 
@@ -82,7 +108,13 @@ class SelfAttention2d(nn.Module):
 
     Shape: (B,C,H,W) -> (B,C,H,W).
 
+    Raises:
+        ValueError: the heads do not share the channels evenly.
+
     Source: Vaswani et al. 2017, "Attention is all you need", section 3.2.
+
+    >>> SelfAttention2d(32, heads=4)(torch.zeros(2, 32, 5, 5)).shape
+    torch.Size([2, 32, 5, 5])
     """
 
     def __init__(self, channels: int, *, heads: int = 8) -> None:
@@ -114,6 +146,9 @@ class ResidualAttention(nn.Module):
     Shape: (B,C,H,W) -> (B,C,H,W).
 
     Source: Wang et al. 2017, "Residual attention network for image classification", sections 3.1 and 3.2.
+
+    >>> ResidualAttention(8)(torch.zeros(2, 8, 5, 5)).shape
+    torch.Size([2, 8, 5, 5])
     """
 
     def __init__(self, channels: int, *, trunk: nn.Module | None = None, depth: int = 1) -> None:
@@ -174,6 +209,10 @@ class SoftAttention(nn.Module):
 
     Source: Bahdanau, Cho & Bengio 2015, "Neural machine translation by jointly learning to align and translate",
     section 3.1; on images Xu et al. 2015, section 4.2.
+
+    >>> context, weights = SoftAttention(5, 3)(torch.zeros(2, 5), torch.rand(2, 7, 3))
+    >>> context.shape, weights.shape, weights.sum(1).detach().round(decimals=3)
+    (torch.Size([2, 3]), torch.Size([2, 7]), tensor([1., 1.]))
     """
 
     def __init__(self, query_size: int, feature_size: int, *, hidden: int = 128) -> None:
@@ -199,6 +238,10 @@ class HardAttention(nn.Module):
     Shape: query (B,Q), features (B,N,C) -> context (B,C), weights (B,N), log_probability (B,) of what was chosen.
 
     Source: Xu et al. 2015, "Show, attend and tell", section 4.1.
+
+    >>> context, weights, log_probability = HardAttention(5, 3)(torch.zeros(2, 5), torch.rand(2, 7, 3))
+    >>> context.shape, weights.shape, log_probability.shape
+    (torch.Size([2, 3]), torch.Size([2, 7]), torch.Size([2]))
     """
 
     def __init__(self, query_size: int, feature_size: int, *, hidden: int = 128) -> None:

@@ -32,7 +32,12 @@ def dilated(
 ) -> nn.Module:
     """Return a convolution that sees (k − 1) · dilation + 1 places with the weights of k.
 
+    Shape: (B,C,H,W) -> (B,C',H',W').
+
     Source: Yu & Koltun 2016, "Multi-scale context aggregation by dilated convolutions", section 2.
+
+    >>> dilated(3, 8, dilation=2)(torch.zeros(1, 3, 9, 9)).shape
+    torch.Size([1, 8, 9, 9])
     """
     return nn.Conv2d(
         in_channels,
@@ -49,12 +54,17 @@ def dilated(
 def hybrid_dilated(
     in_channels: int, out_channels: int, *, rates: Sequence[int] = (1, 2, 5), kernel_size: int = 3, bias: bool = True
 ) -> nn.Module:
-    """Return one dilated convolution for each rate, with ReLUs between, if the rates pass `dilation_holes`.
+    """Return one dilated convolution for each rate, with ReLUs between, if `dilation_fault` finds none in the rates.
+
+    Shape: (B,C,H,W) -> (B,C',H,W).
 
     Raises:
         ValueError: some places in the field of view are never seen, and why.
 
     Source: Wang et al. 2018, "Understanding convolution for semantic segmentation", section 3.2.
+
+    >>> hybrid_dilated(3, 8, rates=(1, 2, 5))(torch.zeros(1, 3, 9, 9)).shape
+    torch.Size([1, 8, 9, 9])
     """
     if fault := dilation_fault(rates, kernel_size=kernel_size):
         raise ValueError(f"rates {tuple(rates)} leave holes in what the last layer sees: {fault}; (1, 2, 5) does not")
@@ -140,7 +150,12 @@ class DeformableConv2d(_Deformable):
 
     The offsets (`guide`) begin at 0, that is as the plain convolution.
 
+    Shape: (B,C,H,W) -> (B,C',H',W').
+
     Source: Dai et al. 2017, "Deformable convolutional networks", section 2.1.
+
+    >>> DeformableConv2d(3, 8, stride=2)(torch.zeros(1, 3, 9, 9)).shape
+    torch.Size([1, 8, 5, 5])
     """
 
     signals = 2
@@ -156,7 +171,12 @@ class ModulatedDeformableConv2d(_Deformable):
 
     It begins with offsets of 0 and factors of a half, that is as half the plain convolution, as in the paper.
 
+    Shape: (B,C,H,W) -> (B,C',H',W').
+
     Source: Zhu et al. 2019, "Deformable ConvNets v2", section 3.2.
+
+    >>> ModulatedDeformableConv2d(3, 8)(torch.zeros(1, 3, 9, 9)).shape
+    torch.Size([1, 8, 9, 9])
     """
 
     signals = 3
@@ -180,7 +200,12 @@ def depthwise_separable(
 ) -> nn.Module:
     """Return a spatial convolution of each channel and a 1×1 convolution: 1/C' + 1/k² of the plain one's work.
 
+    Shape: (B,C,H,W) -> (B,C',H',W').
+
     Source: Howard et al. 2017, "MobileNets", section 3.1; also Chollet 2017, "Xception".
+
+    >>> sum(weight.numel() for weight in depthwise_separable(16, 32, bias=False).parameters())  # 16·9 + 16·32
+    656
     """
     padding = _same(kernel_size, padding, dilation)
     return nn.Sequential(
@@ -201,7 +226,12 @@ def spatially_separable(
 ) -> nn.Module:
     """Return a column and a row of k taps each in place of k×k: any kernel that is an outer product.
 
+    Shape: (B,C,H,W) -> (B,C',H',W').
+
     Source: Szegedy et al. 2016, "Rethinking the inception architecture", section 3.2.
+
+    >>> sum(weight.numel() for weight in spatially_separable(16, 16, bias=False).parameters())  # 6 taps in place of 9
+    1536
     """
     padding = _same(kernel_size, padding)
     return nn.Sequential(
@@ -226,7 +256,14 @@ def group_shuffle(
     Args:
         groups: a divisor of both numbers of channels.
 
+    Shape: (B,C,H,W) -> (B,C',H',W').
+
     Source: Zhang et al. 2018, "ShuffleNet", section 3.1; groups alone are Krizhevsky's (2012, section 3.2).
+
+    >>> layer = group_shuffle(4, 4, groups=2, bias=False)
+    >>> layer[0].weight.data = torch.ones(4, 2, 1, 1)  # each group adds up its own two channels
+    >>> layer(torch.tensor([1.0, 2.0, 3.0, 4.0])[None, :, None, None]).flatten().tolist()  # and then they alternate
+    [3.0, 7.0, 3.0, 7.0]
     """
     conv = nn.Conv2d(
         in_channels, out_channels, kernel_size, stride, _same(kernel_size, padding), groups=groups, bias=bias
@@ -234,7 +271,7 @@ def group_shuffle(
     return nn.Sequential(conv, nn.ChannelShuffle(groups))
 
 
-@CONVOLUTION.register("transposed", summary="the adjoint of a strided convolution, which enlarges (Zeiler 2010, §3)")
+@CONVOLUTION.register("transposed", summary="the adjoint of a strided convolution, which enlarges (Zeiler 2010)")
 def transposed(
     in_channels: int,
     out_channels: int,
@@ -247,7 +284,13 @@ def transposed(
     """Return a transposed convolution. By default it doubles the map; a kernel that is a multiple of the stride avoids
     checkerboards (Odena et al. 2016).
 
-    Source: Zeiler et al. 2010, "Deconvolutional networks", section 3; Dumoulin & Visin 2016, chapter 4.
+    Shape: (B,C,H,W) -> (B,C',H',W').
+
+    Source: Zeiler et al. 2010, "Deconvolutional networks"; Dumoulin & Visin 2016, "A guide to convolution arithmetic
+    for deep learning", chapter 4.
+
+    >>> transposed(8, 3)(torch.zeros(1, 8, 5, 7)).shape
+    torch.Size([1, 3, 10, 14])
     """
     if padding is None:
         padding = max(0, kernel_size - stride) // 2
@@ -256,9 +299,14 @@ def transposed(
 
 @CONVOLUTION.register("pointwise", summary="1×1, a linear layer at each place (Lin 2014, §3.1)")
 def pointwise(in_channels: int, out_channels: int, *, stride: int = 1, bias: bool = True) -> nn.Module:
-    """Return a 1×1 convolution.
+    """Return a 1×1 convolution, W x + b at each place.
+
+    Shape: (B,C,H,W) -> (B,C',H',W').
 
     Source: Lin, Chen & Yan 2014, "Network in network", section 3.1.
+
+    >>> pointwise(8, 3)(torch.zeros(1, 8, 5, 7)).shape
+    torch.Size([1, 3, 5, 7])
     """
     return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=bias)
 

@@ -25,6 +25,10 @@ def zero(weight: Tensor) -> None:
     """Set weights to 0. For the last layer of a residual branch; anywhere else it stops learning.
 
     Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 8.4 (on breaking symmetry).
+
+    >>> zero(weight := torch.ones(4, 6))
+    >>> weight.abs().max().item()
+    0.0
     """
     nn.init.zeros_(weight)
 
@@ -34,6 +38,10 @@ def random(weight: Tensor) -> None:
     """Draw weights from a normal distribution of deviation 0.01; deep networks fade with it.
 
     Source: Krizhevsky, Sutskever & Hinton 2012, section 5.
+
+    >>> random(weight := torch.empty(1000, 1000))
+    >>> round(weight.std().item(), 3)
+    0.01
     """
     nn.init.normal_(weight, std=0.01)
 
@@ -43,6 +51,10 @@ def xavier(weight: Tensor) -> None:
     """Draw weights of variance 2 / (n_in + n_out), which keeps variances through linear units both ways.
 
     Source: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", §4.2.1.
+
+    >>> xavier(weight := torch.empty(400, 200))
+    >>> round(weight.abs().max().item(), 2)  # √(6 / 600)
+    0.1
     """
     nn.init.xavier_uniform_(weight)
 
@@ -52,6 +64,10 @@ def kaiming(weight: Tensor) -> None:
     """Draw weights of variance 2 / n_in, which keeps variances through ReLUs.
 
     Source: He et al. 2015, "Delving deep into rectifiers", section 2.2.
+
+    >>> kaiming(weight := torch.empty(1000, 800))
+    >>> round(weight.std().item(), 2)  # √(2 / 800)
+    0.05
     """
     nn.init.kaiming_normal_(weight, nonlinearity="relu")
 

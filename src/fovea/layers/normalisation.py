@@ -29,8 +29,13 @@ class LocalResponseNorm2d(nn.LocalResponseNorm):
     Torch's, for half precision too; α is the paper's, which torch divides by `size`. There is nothing to learn, and no
     mean is subtracted.
 
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
     Source: Krizhevsky, Sutskever & Hinton 2012, "ImageNet classification with deep convolutional neural networks",
     section 3.3.
+
+    >>> LocalResponseNorm2d(size=3, alpha=1.0, beta=1.0, k=1.0)(torch.ones(1, 3, 1, 1)).flatten()
+    tensor([0.3333, 0.2500, 0.3333])
     """
 
     def __init__(self, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> None:
@@ -47,7 +52,12 @@ class LocalResponseNorm2d(nn.LocalResponseNorm):
 def batch_norm(channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:
     """Return batch normalisation: each channel over (B,H,W); when evaluating, with running statistics.
 
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
     Source: Ioffe & Szegedy 2015, "Batch normalization", section 3.
+
+    >>> batch_norm(1)(torch.tensor([[[[1.0]]], [[[3.0]]]])).detach().flatten().round(decimals=3)  # two images
+    tensor([-1.,  1.])
     """
     return nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
 
@@ -56,7 +66,12 @@ def batch_norm(channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> nn
 def layer_norm(channels: int, *, eps: float = 1e-5) -> nn.Module:
     """Return layer normalisation as it is meant for maps: each image over (C,H,W), γ and β by channel.
 
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
     Source: Ba, Kiros & Hinton 2016, "Layer normalization", section 3; on maps Wu & He 2018, section 3.1.
+
+    >>> layer_norm(2)(torch.tensor([[[[1.0, 1.0]], [[3.0, 3.0]]]])).detach().flatten().round(decimals=3)
+    tensor([-1., -1.,  1.,  1.])
     """
     return GroupNorm1(channels, eps=eps)
 
@@ -65,7 +80,12 @@ def layer_norm(channels: int, *, eps: float = 1e-5) -> nn.Module:
 def channel_layer_norm(channels: int, *, eps: float = 1e-6) -> nn.Module:
     """Return layer normalisation as ConvNeXt and transformers use it: each place of each image over its channels.
 
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
     Source: Ba, Kiros & Hinton 2016, section 3; at each place Liu et al. 2022, "A ConvNet for the 2020s", section 2.6.
+
+    >>> channel_layer_norm(2)(torch.tensor([[[[1.0]], [[3.0]]]])).detach().flatten().round(decimals=3)
+    tensor([-1.,  1.])
     """
     return LayerNorm2d(channels, eps=eps)
 
@@ -74,7 +94,12 @@ def channel_layer_norm(channels: int, *, eps: float = 1e-6) -> nn.Module:
 def instance_norm(channels: int, *, eps: float = 1e-5) -> nn.Module:
     """Return instance normalisation: each channel of each image over (H,W), with γ and β.
 
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
     Source: Ulyanov, Vedaldi & Lempitsky 2016, "Instance normalization", section 2.
+
+    >>> instance_norm(1)(torch.tensor([[[[1.0, 3.0]]]])).detach().flatten().round(decimals=3)
+    tensor([-1.,  1.])
     """
     return nn.InstanceNorm2d(channels, eps=eps, affine=True)
 
@@ -86,6 +111,8 @@ def group_norm(channels: int, *, groups: int | None = None, eps: float = 1e-5) -
     Args:
         groups: by default the paper's 32, or the greatest common divisor of 32 and `channels`.
 
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
     Source: Wu & He 2018, "Group normalization", section 3.
 
     >>> group_norm(24).num_groups
@@ -94,7 +121,7 @@ def group_norm(channels: int, *, groups: int | None = None, eps: float = 1e-5) -
     return nn.GroupNorm(math.gcd(32, channels) if groups is None else groups, channels, eps=eps)
 
 
-@NORMALISATION.register("switchable", summary="a learnt mixture of instance, layer and batch (Luo 2019, §3)")
+@NORMALISATION.register("switchable", summary="a learnt mixture of instance, layer and batch (Luo 2019)")
 @register_notrace_module
 class SwitchableNorm2d(_NormBase):
     """Means and variances of instance, layer and batch normalisation, each in a learnt mixture.
@@ -105,7 +132,10 @@ class SwitchableNorm2d(_NormBase):
 
     Shape: (B,C,H,W) -> (B,C,H,W).
 
-    Source: Luo et al. 2019, "Differentiable learning-to-normalize via switchable normalization", section 3.
+    Source: Luo et al. 2019, "Differentiable learning-to-normalize via switchable normalization".
+
+    >>> SwitchableNorm2d(1)(torch.tensor([[[[1.0, 3.0]]]])).detach().flatten().round(decimals=3)  # all three agree
+    tensor([-1.,  1.])
     """
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:

@@ -32,7 +32,12 @@ def max_pool(
 ) -> nn.Module:
     """Return torch's max pooling: the strongest response of each window, wherever in it.
 
+    Shape: (B,C,H,W) -> (B,C,H',W').
+
     Source: Riesenhuber & Poggio 1999, "Hierarchical models of object recognition in cortex".
+
+    >>> max_pool(kernel_size=2)(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])).item()
+    6.0
     """
     if kernel_size is None:
         return nn.AdaptiveMaxPool2d(1)
@@ -45,7 +50,12 @@ def average_pool(
 ) -> nn.Module:
     """Return torch's average pooling, with padding left out of the mean (torch counts it in unless told).
 
+    Shape: (B,C,H,W) -> (B,C,H',W').
+
     Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition", section II.B.
+
+    >>> average_pool(kernel_size=2)(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])).item()
+    3.0
     """
     if kernel_size is None:
         return nn.AdaptiveAvgPool2d(1)
@@ -54,12 +64,14 @@ def average_pool(
 
 @POOLING.register("global", summary="any of these over the whole map; by default the mean (Lin 2014, §3.2)")
 def global_pool(*, pool: str = "average", channels: int | None = None, flatten: bool = False) -> nn.Module:
-    """Return a layer that pools a whole map of any size, (B,C,H,W) -> (B,C,1,1), or (B,C) with `flatten`.
+    """Return a layer that pools a whole map of any size.
 
     Args:
         pool: another entry. The mean is the paper's; `power_average` over the whole map is known as GeM.
         channels: for an entry that asks for them.
         flatten: whether to drop the two axes.
+
+    Shape: (B,C,H,W) -> (B,C,1,1), or (B,C) with `flatten`.
 
     Source: Lin, Chen & Yan 2014, "Network in network", section 3.2.
 
@@ -80,7 +92,12 @@ class MixedPool2d(WindowPool2d):
     Args:
         alpha: where learning begins, between 0 and 1.
 
+    Shape: (B,C,H,W) -> (B,C,H',W').
+
     Source: Lee, Gallagher & Tu 2016, "Generalizing pooling functions in convolutional neural networks", section 3.1.
+
+    >>> MixedPool2d(alpha=0.25, kernel_size=2)(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])).item()  # 6 / 4 + 3 · 3 / 4
+    3.75
     """
 
     def __init__(self, *, alpha: float = 0.5, **geometry: Unpack[Geometry]) -> None:
@@ -101,7 +118,15 @@ class GatedPool2d(WindowPool2d):
 
     ω (the parameter `mask`) has a weight for each place, so the layer needs a kernel. It begins at 0, as `mixed` does.
 
+    Shape: (B,C,H,W) -> (B,C,H',W').
+
+    Raises:
+        ValueError: there is no kernel.
+
     Source: Lee, Gallagher & Tu 2016, section 3.1 ("gated max-average pooling").
+
+    >>> GatedPool2d(kernel_size=2)(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])).item()  # (6 + 3) / 2
+    4.5
     """
 
     def __init__(self, **geometry: Unpack[Geometry]) -> None:
@@ -123,8 +148,14 @@ class StochasticPool2d(WindowPool2d):
     Made for what a ReLU lets through: negative numbers count as 0, and a window of zeros gives 0. The gradient goes to
     the place that was drawn. Draws come from torch's global generator.
 
+    Shape: (B,C,H,W) -> (B,C,H',W').
+
     Source: Zeiler & Fergus 2013, "Stochastic pooling for regularization of deep convolutional neural networks",
-    sections 3.1 and 3.2.
+    section 3.
+
+    >>> pool = StochasticPool2d(kernel_size=2).eval()
+    >>> pool(torch.tensor([[[[1.0, 2.0], [0.0, 1.0]]]])).item()  # 1/4 · 1 + 2/4 · 2 + 0 + 1/4 · 1
+    1.5
     """
 
     def pool(self, seen: Windows, x: Tensor) -> Tensor:
@@ -149,8 +180,14 @@ class PowerAveragePool2d(WindowPool2d):
     Args:
         p: where learning begins.
 
+    Shape: (B,C,H,W) -> (B,C,H',W').
+
     Sources: Gulcehre et al. 2014, "Learned-norm pooling for deep feedforward and recurrent neural networks";
     over the whole map Radenović et al. 2018, "Fine-tuning CNN image retrieval with no human annotation", section 3.2.
+
+    >>> pool = PowerAveragePool2d(p=2.0, kernel_size=2)
+    >>> round(pool(torch.tensor([[[[1.0, 2.0], [2.0, 4.0]]]])).item(), 4)  # √(25 / 4)
+    2.5
     """
 
     smallest = 1e-6
@@ -170,7 +207,7 @@ class PowerAveragePool2d(WindowPool2d):
 
 
 @POOLING.register(
-    "detail_preserving", summary="mean weighted by α + d^λ, d the distance from a smoothed map (Saeedan 2018, §3)"
+    "detail_preserving", summary="mean weighted by α + d^λ, d the distance from a smoothed map (Saeedan 2018)"
 )
 class DetailPreservingPool2d(WindowPool2d):
     """A mean that favours what differs from its surroundings: weights α + √(d² + ε²)^λ with learnt α and λ.
@@ -182,7 +219,13 @@ class DetailPreservingPool2d(WindowPool2d):
     Args:
         symmetric: whether what is darker counts like what is brighter; if not, d = max(0, d).
 
-    Source: Saeedan et al. 2018, "Detail-preserving pooling in deep networks", section 3, after Weber et al. 2016.
+    Shape: (B,C,H,W) -> (B,C,H',W').
+
+    Source: Saeedan et al. 2018, "Detail-preserving pooling in deep networks", after Weber et al. 2016.
+
+    >>> pool = DetailPreservingPool2d(kernel_size=2)  # the mean is 3: weights are about 1 + 2, 1 + 1, 1 + 0, 1 + 3
+    >>> round(pool(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])).item(), 2)
+    3.4
     """
 
     epsilon = 1e-3
@@ -209,7 +252,7 @@ def _smoothed(x: Tensor) -> Tensor:
     return F.conv2d(padded, torch.outer(tap, tap)[None, None]).view_as(x)
 
 
-@POOLING.register("lip", summary="Σ a e^G / Σ e^G, G a small network on the map (Gao 2019, §3)")
+@POOLING.register("lip", summary="Σ a e^G / Σ e^G, G a small network on the map (Gao 2019)")
 class LocalImportancePool2d(WindowPool2d):
     """A mean weighted by learnt importance, Σ a e^G / Σ e^G, where G is a network from the map to logits of its shape.
 
@@ -220,7 +263,12 @@ class LocalImportancePool2d(WindowPool2d):
         channels: of the map.
         logit: another G, (B,C,H,W) -> (B,C,H,W).
 
-    Source: Gao, Wang & Wu 2019, "LIP: local importance-based pooling", section 3.
+    Shape: (B,C,H,W) -> (B,C,H',W').
+
+    Source: Gao, Wang & Wu 2019, "LIP: local importance-based pooling".
+
+    >>> LocalImportancePool2d(1, kernel_size=2)(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])).item()
+    3.0
     """
 
     def __init__(self, channels: int, *, logit: nn.Module | None = None, **geometry: Unpack[Geometry]) -> None:
@@ -250,11 +298,13 @@ class ImportanceLogit(nn.Module):
         return self.largest * torch.sigmoid(normalised)
 
 
-@POOLING.register("softpool", summary="Σ a eᵃ / Σ eᵃ, a soft maximum without parameters (Stergiou 2021, §3.1)")
+@POOLING.register("softpool", summary="Σ a eᵃ / Σ eᵃ, a soft maximum without parameters (Stergiou 2021)")
 class SoftPool2d(WindowPool2d):
     """The softmax-weighted mean Σ a eᵃ / Σ eᵃ: near the average for small activations, near the maximum for large ones.
 
-    Source: Stergiou, Poppe & Kalliatakis 2021, "Refining activation downsampling with SoftPool", section 3.1.
+    Shape: (B,C,H,W) -> (B,C,H',W').
+
+    Source: Stergiou, Poppe & Kalliatakis 2021, "Refining activation downsampling with SoftPool".
 
     >>> SoftPool2d(kernel_size=2)(torch.tensor([[[[0.0, 1e4], [0.0, 0.0]]]])).item()
     10000.0

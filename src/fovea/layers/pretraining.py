@@ -59,8 +59,15 @@ def pretrain_layerwise(
     Returns:
         What each layer came to, in order.
 
-    Sources: Bengio et al. 2007, "Greedy layer-wise training of deep networks", section 3; with noise Vincent et al.
-    2008, "Extracting and composing robust features with denoising autoencoders", section 2.3.
+    Raises:
+        ValueError: there is no batch, fewer than two layers, or a padding without a number.
+
+    Sources: Bengio et al. 2007, "Greedy layer-wise training of deep networks"; with noise Vincent et al. 2008,
+    "Extracting and composing robust features with denoising autoencoders", section 2.3.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5), nn.Linear(5, 2))
+    >>> [learnt.layer for learnt in pretrain_layerwise(net, [torch.rand(4, 3, 8, 8)], epochs=2)]
+    ['0', '3']
     """
     if not batches:
         raise ValueError("pretraining needs at least one batch of images")

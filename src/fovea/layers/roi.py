@@ -25,6 +25,9 @@ class RoIPool(ops.RoIPool):
     Shape: features (B,C,H,W) and a list of B tensors (n,4), or one (K,5) with the image's number first -> (K,C,h,w).
 
     Source: Girshick 2015, "Fast R-CNN", section 2.1.
+
+    >>> RoIPool(output_size=1)(torch.arange(16.0).view(1, 1, 4, 4), [torch.tensor([[0.0, 0.0, 1.0, 1.0]])]).item()
+    5.0
     """
 
     def __init__(self, *, output_size: Size, spatial_scale: float = 1.0) -> None:
@@ -48,6 +51,9 @@ class RoIAlign(ops.RoIAlign):
     Shape: features (B,C,H,W) and a list of B tensors (n,4), or one (K,5) with the image's number first -> (K,C,h,w).
 
     Source: He et al. 2017, "Mask R-CNN", section 3 (RoIAlign).
+
+    >>> RoIAlign(output_size=1)(torch.arange(16.0).view(1, 1, 4, 4), [torch.tensor([[0.0, 0.0, 2.0, 2.0]])]).item()
+    2.5
     """
 
     def __init__(self, *, output_size: Size, spatial_scale: float = 1.0, sampling_ratio: int = 2) -> None:
@@ -73,6 +79,10 @@ class DeformableRoIAlign(nn.Module):
     Shape: features (B,C,H,W) and a list of B tensors (n,4), or one (K,5) with the image's number first -> (K,C,h,w).
 
     Source: Dai et al. 2017, "Deformable convolutional networks", section 2.2 (with the bins of RoI align).
+
+    >>> layer = DeformableRoIAlign(1, output_size=1)
+    >>> layer(torch.arange(16.0).view(1, 1, 4, 4), [torch.tensor([[0.0, 0.0, 2.0, 2.0]])]).item()
+    2.5
     """
 
     gamma = 0.1
@@ -123,6 +133,11 @@ def deformable_roi_align(
         (K,C,h,w). A sample more than one place outside the map counts as 0, as in `roi_align`.
 
     Source: Dai et al. 2017, section 2.2, equations 5 and 6.
+
+    >>> one_box, half_a_box_to_the_right = torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]]), torch.tensor([0.5, 0.0])
+    >>> features, offsets = torch.arange(16.0).view(1, 1, 4, 4), half_a_box_to_the_right.view(1, 1, 1, 2)
+    >>> deformable_roi_align(features, one_box, offsets).item()
+    3.5
     """
     wide = precise(features)
     regions = _regions(boxes, like=wide)
