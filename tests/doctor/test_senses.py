@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from fovea.doctor.tensors import channel_statistics, spread
 from fovea.doctor.watching import Doctor
 
 from .loops import Training, alarms, digits, network, sgd, watched
@@ -339,3 +340,14 @@ def test_fastais_own_optimiser_and_loaders(tmp_path: Path) -> None:
         pytest.skip("fastai is not installed")
     done = subprocess.run([sys.executable, "-c", FASTAI], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 255.0, 1e6])
+def test_spreads_are_those_of_std_however_far_from_zero(offset: float) -> None:
+    images = (torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + offset).float()
+    assert spread(images, [0, 2, 3]).tolist() == pytest.approx(images.std(dim=(0, 2, 3)).tolist(), rel=1e-3)
+    mean, std, lowest, highest = channel_statistics(images)
+    assert std.tolist() == pytest.approx(images.std(dim=(0, 2, 3)).tolist(), rel=1e-3)
+    assert mean.tolist() == pytest.approx(images.mean(dim=(0, 2, 3)).tolist(), rel=1e-5)
+    assert (lowest, highest) == (float(images.min()), float(images.max()))
+    assert spread(torch.full((4, 9), offset), [1]).tolist() == [0.0] * 4

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset, WeightedRandomSampler
 
 from fovea.doctor.record import MOST_VALUES, Group, Layer, Loader, Loss, Mistyped, Network, Optimiser, Parameter
-from fovea.doctor.tensors import equal_rows, is_leaf
+from fovea.doctor.tensors import equal_rows, is_leaf, spread
 
 _SETTINGS = ("p", "momentum", "eps", "in_features", "out_features", "in_channels", "out_channels", "groups",
              "kernel_size", "stride", "dilation", "padding", "num_features", "negative_slope", "affine")  # fmt: skip
@@ -45,7 +45,7 @@ def network(module: nn.Module, known: Container[int] = ()) -> Network:
             kind=type(kinds[owner]).__name__,
             shape=tuple(values.shape),
             trainable=parameter.requires_grad,
-            first_std=float(values.float().std()) if values.numel() > 1 else float("nan"),
+            first_std=float(spread(values.float().flatten(), [0])) if values.numel() > 1 else float("nan"),
             equal_rows=equal_rows(values) if values.ndim >= 2 else float("nan"),
             uneven_rows=_uneven_rows(values),
         )
@@ -161,7 +161,7 @@ def _uneven_rows(values: torch.Tensor) -> float:
     """
     if values.ndim < 2 or len(values) < 8 or values[0].numel() < 16 or not values.is_floating_point():
         return float("nan")
-    spreads = values.detach().flatten(1).float().std(dim=1)
+    spreads = spread(values.detach().flatten(1).float(), [1])
     mean = float(spreads.mean())
     return float(spreads.std()) / mean * math.sqrt(2 * values[0].numel()) if mean > 0 else float("nan")
 
@@ -197,8 +197,13 @@ def in_training(module: nn.Module) -> bool:
     Its layers tell, not its own flag, which means nothing where only what is within it is set: Lightning's module,
     timm's task. Of the layers those with weights that are trained: a frozen body may well be in evaluation mode.
     """
-    layers = [each for each in module.modules() if any(one.requires_grad for one in each.parameters(recurse=False))]
-    return any(each.training for each in layers) if layers else module.training
+    trained = False  # whether any layer is
+    for each in module.modules():  # ends at once for a network in training: it is asked at every step
+        if any(one.requires_grad for one in each.parameters(recurse=False)):
+            if each.training:
+                return True
+            trained = True
+    return module.training and not trained
 
 
 def minds_mode(module: nn.Module) -> bool:
@@ -206,12 +211,14 @@ def minds_mode(module: nn.Module) -> bool:
 
     Not while BatchNorm gathers its statistics anew, which is what `update_bn` of averaged weights does.
     """
-    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.training]
-    if norms and all(layer.momentum is None for layer in norms):
-        return False
-    return bool(norms) or any(
-        layer.training and isinstance(layer, _DropoutNd) and layer.p > 0 for layer in module.modules()
-    )
+    gathers = drops = False
+    for layer in module.modules():
+        if layer.training and isinstance(layer, _BatchNorm):
+            if layer.momentum is not None:
+                return True
+            gathers = True
+        drops |= layer.training and isinstance(layer, _DropoutNd) and layer.p > 0
+    return drops and not gathers
 
 
 def optimiser(optimizer: Optimizer) -> Optimiser:

@@ -26,6 +26,7 @@ from fovea.doctor.tensors import is_leaf, read_all
 FIRES = 1e-5  # TheDeepChecker's limit below which a unit is silent
 _ENDS: dict[type[nn.Module], tuple[float, float]] = {nn.Sigmoid: (0, 1), nn.Tanh: (-1, 1), nn.Hardsigmoid: (0, 1)}
 _END_SHARE = 0.05  # of the range, at each end
+_COUNTED = 1 << 18  # values among which zeros are counted, which is slow: of larger maps, of some images
 _HANDS_ON = (nn.Identity, nn.Flatten, nn.Unflatten, _DropoutNd, _MaxPoolNd, _AvgPoolNd, _AdaptiveAvgPoolNd)
 
 
@@ -88,8 +89,8 @@ class LayerWatch:
             return
         self._step = step
         self._order.setdefault(id(module), len(self._order))
-        kept = StorageWeakRef(output.untyped_storage())
-        self._source[(output.data_ptr(), output.numel())] = (id(module), output._version, kept)
+        memory = StorageWeakRef(output.untyped_storage())
+        self._source[(output.data_ptr(), output.numel())] = (id(module), output._version, memory)
         values = output.detach().float()
         axis = 1 if values.ndim in (2, 4) else values.ndim - 1  # of the units
         others = [each for each in range(values.ndim) if each != axis]
@@ -97,10 +98,11 @@ class LayerWatch:
         mean = values.mean()
         std = (torch.linalg.vector_norm(values).square() / values.numel() - mean.square()).clamp_min(0).sqrt()
         largest = torch.maximum(values.amax(dim=others).abs(), values.amin(dim=others).abs())  # (units,)
-        zeros = 1 - torch.count_nonzero(values) / values.numel()
+        some = values[:: -(-values.numel() // _COUNTED)]  # images
+        zeros = 1 - torch.count_nonzero(some) / some.numel()
         numbers = [mean, std, largest.max(), zeros, _saturated(module, values, axis)]
-        some = output.new_zeros(0) if isinstance(module, _HANDS_ON) else thinned(output)
-        self._seen.append(_Seen(module, torch.stack(numbers), largest > FIRES, some, tuple(output.shape)))
+        kept = output.new_zeros(0) if isinstance(module, _HANDS_ON) else thinned(output)
+        self._seen.append(_Seen(module, torch.stack(numbers), largest > FIRES, kept, tuple(output.shape)))
 
     def given(
         self, module: nn.Module, inputs: torch.Tensor | None, networks: list[Network], place: int, *, step: int

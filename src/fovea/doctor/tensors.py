@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -21,6 +22,7 @@ _MOST_CHANNELS = 4
 _MOST_COLOURS = 24
 _COMMON = 4  # values
 _LOOKED_AT = 4096
+_CANCELLED = 1e-3  # of the mean square, below which a variance of float32 is too inexact
 _LABEL_NAMES = ("labels", "label", "targets", "target", "y", "fine_label")
 _PLACE_NAMES = ("boxes", "bbox", "bboxes", "masks", "mask", "keypoints", "landmarks")
 _SCORE_NAMES = ("logits", "scores", "out", "prediction", "predictions")
@@ -118,11 +120,24 @@ def tensors_of(values: Any) -> Iterator[torch.Tensor]:
 def channel_statistics(inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Return mean and standard deviation of each channel (C,), and the lowest and the highest value, of (B, C, ...)."""
     values = inputs.detach().float()
-    flat = values.transpose(0, 1).flatten(1) if values.ndim > 2 else values.reshape(1, -1)  # (C, B*H*W)
-    std, mean = torch.std_mean(flat, dim=1)
-    told = torch.cat([mean, std, flat.min().reshape(1), flat.max().reshape(1)]).tolist()
+    others = [axis for axis in range(values.ndim) if axis != 1] if values.ndim > 2 else [0, 1]
+    mean, std = values.mean(dim=others).reshape(-1), spread(values, others).reshape(-1)
+    told = torch.cat([mean, std, torch.stack(torch.aminmax(values))]).tolist()
     count = len(mean)
     return np.array(told[:count]), np.array(told[count:-2]), told[-2], told[-1]
+
+
+def spread(values: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
+    """Return standard deviations over some axes: by plain reductions, which are many times faster than `std`.
+
+    Where the values hardly differ from their mean, those leave nothing but rounding, and it is `std` that is asked.
+    """
+    count, dims = math.prod(values.shape[axis] for axis in dims), tuple(dims)
+    square = torch.linalg.vector_norm(values, dim=dims).square() / count
+    variance = square - values.mean(dim=dims).square()
+    if not bool((variance > _CANCELLED * square).all()):
+        return values.std(dim=dims)
+    return (variance * count / max(1, count - 1)).sqrt()
 
 
 def count_values(inputs: torch.Tensor) -> int:
@@ -145,7 +160,7 @@ def pixels_digest(inputs: torch.Tensor) -> str:
     """Return a digest of the values of a tensor."""
     content = inputs.detach().cpu().contiguous()
     raw = content.view(torch.uint8) if content.dtype == torch.bfloat16 else content
-    return hashlib.blake2b(raw.numpy().tobytes(), digest_size=8).hexdigest()
+    return hashlib.blake2b(raw.numpy().data, digest_size=8).hexdigest()
 
 
 def are_pictures(shape: Sequence[int]) -> bool:

@@ -98,8 +98,8 @@ class WeightWatch:
             return None
         old = [values for _, values in self._before]
         weight = torch.stack(torch._foreach_norm(old)).tolist()
-        change = torch._foreach_sub([parameter.detach() for parameter, _ in self._before], old)
-        update = torch.stack(torch._foreach_norm(change)).tolist()
+        torch._foreach_sub_(old, [parameter.detach() for parameter, _ in self._before])  # in place: no further copy
+        update = torch.stack(torch._foreach_norm(old)).tolist()
         placed = [place for place, (parameter, _) in enumerate(self._before) if parameter.grad is not None]
         gradient = [NAN] * len(old)
         if placed:

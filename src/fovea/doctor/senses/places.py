@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -36,6 +37,7 @@ def place_of_call(function_file: str) -> Place | None:
     return None if frame is None or not _is_users(frame.f_code.co_filename) else _place(frame)
 
 
+@cache
 def _is_users(file: str) -> bool:
     return not file.startswith((_OURS, *_LIBRARIES, "<")) and not any(each in file for each in _ELSEWHERE)
 
@@ -44,6 +46,6 @@ def _place(frame: FrameType) -> Place:
     return Place(_shown(frame.f_code.co_filename), frame.f_lineno)
 
 
+@cache  # a script that changes its folder has its lines named alike before and after
 def _shown(file: str) -> str:
-    here = str(Path.cwd()) + os.sep
-    return file.removeprefix(here)
+    return file.removeprefix(str(Path.cwd()) + os.sep)
