@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
@@ -34,7 +35,15 @@ def build_fabric(settings: TrainRecipe) -> Fabric:
         precision=precision[settings.precision],
     )
     fabric.launch()
+    if world > 1:
+        atexit.register(_leave_group)
     return fabric
+
+
+def _leave_group() -> None:
+    """End the processes' connection before Python ends: threads of gloo that still run then abort the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _accelerator(device: str) -> str:
