@@ -72,6 +72,9 @@ def test_the_json_is_valid(compare: Mock, capsys: pytest.CaptureFixture[str]) ->
         (["--swap", "pools=max,softpool"], "error: --swap pools=max,softpool: not a kind of layer and a name"),
         (["--swap", "pool"], "error: --swap pool: not a kind of layer and a name"),
         (["--vary", "train.lr"], "error: 'train.lr' names no values"),
+        (["--vary", "train.lr="], "error: 'train.lr=' names no values"),
+        (["--swap", "pool=max,,lip"], "error: 'model.pool=max,,lip' names an empty value"),
+        (["--swap", "pool=max,lip,"], "error: 'model.pool=max,lip,' names an empty value"),
         (["--swap", "pool=max,lip", "--heads", "all"], "error: compare takes --swap and --vary, or --heads"),
     ],
 )

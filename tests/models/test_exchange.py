@@ -82,3 +82,5 @@ def test_what_cannot_be_exchanged_is_explained() -> None:
     with pytest.raises(UnknownName) as error:
         scratch("resnet18", swap={"pool": "softpol", "where": "*"})
     assert "did you mean 'softpool'?" in error.value.hint and "softpool" in POOLING.names()
+    with pytest.raises(ModelError, match="global_pool=gated cannot be put into ResNet: gated pooling learns a weight"):
+        scratch("resnet18", swap={"global_pool": "gated", "where": "*"})

@@ -66,18 +66,24 @@ def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 
 def parse_values(text: str) -> tuple[str, list[Any]]:
-    """Read a setting with several values, as a comparison has it; `own` (or nothing) leaves the choice open.
+    """Read a setting with several values, as a comparison has it; `own` leaves the choice open.
 
     Raises:
-        RecipeError: it has no `=`.
+        RecipeError: it has no `=`, or a value is empty.
 
     >>> parse_values("model.pool=own,softpool")
     ('model.pool', [None, 'softpool'])
     """
-    key, separator, values = text.partition("=")
-    if not separator:
+    key, separator, listing = text.partition("=")
+    values = [value.strip() for value in listing.split(",")]
+    if not separator or values == [""]:
         raise RecipeError(f"{text!r} names no values", hint="write KEY=A,B, for example train.lr=0.001,0.01")
-    return key.strip(), [None if value.strip() in ("own", "") else _parse(value.strip()) for value in values.split(",")]
+    if "" in values:
+        raise RecipeError(
+            f"{text!r} names an empty value",
+            hint="leave the comma out, or write own for what the network or fovea would choose",
+        )
+    return key.strip(), [None if value == "own" else _parse(value) for value in values]
 
 
 def load_recipe(path: Path | str, *, overrides: Iterable[str] = ()) -> Recipe:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from fovea.core.errors import ModelError
+from fovea.core.wording import listed
 from fovea.layers.swapping import swap as swap_layers
 
 ARGUMENT = "fovea_swap"  # of model_args: a list of what `fovea.layers.swap` is given, in order
@@ -51,4 +52,8 @@ def exchange(
     try:
         swap_layers(model, **swap, example=torch.zeros(2, channels, side, side), say=say)
     except ValueError as error:
-        raise ModelError(f"{swap} does not fit {type(model).__name__}: {error}", hint="choose another layer") from error
+        asked = listed([f"{kind}={name}" for kind, name in swap.items() if kind != "where"])
+        raise ModelError(
+            f"{asked} cannot be put into {type(model).__name__}: {error}",
+            hint="choose another layer, or name with model.where those that it fits",
+        ) from error
