@@ -175,7 +175,7 @@ def test_without_a_hub_it_goes_on_and_says_so_beside_the_json(
     monkeypatch.setattr(hub, "_cached_file", lambda hub_id, name: None)
     assert main(["audit", str(data), "--json"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["features_from"] == "colours and edges, without a network"
+    assert json.loads(out)["features_from"] == "colour, layout and edges, without a network"
     assert "features without a network: " in err and "--weights DIR_OR_FILE" in err
 
 

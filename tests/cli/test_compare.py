@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from unittest.mock import Mock, create_autospec
@@ -93,14 +94,16 @@ def test_heads_are_compared_on_frozen_features(
     rng = np.random.default_rng(0)
     features = np.concatenate([rng.normal(mean, 1, (40, 4)) for mean in (-2, 2)])
     found = compare_heads(features, np.repeat(["no", "yes"], 40), heads=["knn"])
+    found = dataclasses.replace(found, features_from="a network")
     stand_in = create_autospec(heads.compare_heads_on, return_value=found)
     monkeypatch.setattr(heads, "compare_heads_on", stand_in)
     assert main(["compare", "photos", "--heads", "knn, linear"]) == 0
     assert stand_in.call_args.kwargs["heads"] == ["knn", "linear"]
-    linear, knn, answer = capsys.readouterr().out.splitlines()
+    linear, knn, answer, about = capsys.readouterr().out.splitlines()
     assert linear == "linear  accuracy 100.0 % (95.4 to 100.0 %)"
     assert knn.startswith("knn     accuracy 100.0 % (95.4 to 100.0 %)  +0.0 points (-")
     assert answer == "no head is shown to be better than linear: a linear top will do"
+    assert about == "(80 images in 5 folds; features: a network)"
     assert main(["compare", "photos", "--heads", "all", "--json"]) == 0
     assert stand_in.call_args.kwargs["heads"] is None
     assert json.loads(capsys.readouterr().out)["heads"][1]["verdict"] == "no difference shown"

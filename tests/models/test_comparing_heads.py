@@ -64,6 +64,13 @@ def test_copies_flatter_whoever_remembers_unless_they_are_one_group() -> None:
     assert honest["knn"].against is not None and honest["knn"].against.verdict != "better"
 
 
+def test_a_head_that_is_named_twice_is_compared_once() -> None:
+    features, labels = np.repeat([[0.0], [1.0]], 10, axis=0), np.repeat([0, 1], 10)
+    found = compare_heads(features, labels, heads=["knn", "linear", "knn"])
+    assert [score.name for score in found.scores] == ["linear", "knn"]
+    assert found["knn"].against is not None and found["knn"].against.level == pytest.approx(0.95)
+
+
 def test_another_baseline() -> None:
     found = compare_heads(BLOBS, KINDS, heads=["linear"], baseline="knn", folds=2)
     assert [score.name for score in found.scores] == ["knn", "linear"] and "a knn top will do" in found.answer

@@ -89,7 +89,7 @@ def test_the_python_door_is_the_same_function() -> None:
 def test_as_dict_tells_how_it_was_found(found: Audit) -> None:
     told = found.as_dict()
     assert (told["images"], told["left_out"], told["classes"]) == (41, 2, 2)
-    assert told["features_from"] == "colours and edges, without a network"
+    assert told["features_from"] == "colour, layout and edges, without a network"
     assert told["page"] is None and told["proposal"] is None and told["elapsed_s"] > 0
     for finding in told["findings"]:
         assert finding.keys() - {"groups"} == {"severity", "code", "message", "fix", "evidence", "files"}
@@ -303,7 +303,7 @@ def test_the_proposal_is_data_that_training_can_read(planted: Path, tmp_path: Pa
 def test_without_weights_and_without_a_hub_it_says_what_it_takes_instead(planted: Path, no_hub: None) -> None:
     console = Told()
     found = audit(planted, recipe=Recipe(), console=console)
-    assert found.subject.features_from == "colours and edges, without a network"
+    assert found.subject.features_from == "colour, layout and edges, without a network"
     (said,) = [text for text in console.said if "features without a network" in text]
     assert "huggingface.co cannot be reached" in said and "--weights" in said
 

@@ -226,6 +226,12 @@ def test_heads_on_the_features_of_real_files(photos: Path, tiny_weights: Path) -
     found = compare_heads_on(photos, heads=["knn"], recipe=settings, console=told)
     assert [score.name for score in found.scores] == ["linear", "knn"] and found.rows == 42
     assert found["linear"].accuracy > 0.9 and "heads" in told.steps
+    assert found.features_from == str(tiny_weights)
+
+
+def test_heads_say_that_there_was_no_network(photos: Path) -> None:
+    found = compare_heads_on(photos, heads=["knn"], recipe=quick_recipe("model.weights=plain"))
+    assert found.as_dict()["features_from"] == "colour, layout and edges, without a network"
 
 
 def test_heads_need_images_enough(tmp_path: Path, photos: Path, tiny_weights: Path) -> None:
@@ -233,5 +239,5 @@ def test_heads_need_images_enough(tmp_path: Path, photos: Path, tiny_weights: Pa
         (tmp_path / "few" / name).mkdir(parents=True)
         for path in sorted((photos / name).glob("bild *"))[:4]:
             shutil.copy(path, tmp_path / "few" / name)
-    with pytest.raises(DataError, match="0 classes of 2 have 5 images or more"):
+    with pytest.raises(DataError, match="0 classes have 5 images or more, of 2"):
         compare_heads_on(tmp_path / "few", recipe=quick_recipe(f"model.weights={tiny_weights}"))

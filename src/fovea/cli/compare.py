@@ -132,3 +132,4 @@ def _compare_heads(data: str, heads: str, common: Any, *, as_json: bool, progres
             line += f"  {points(score.against)}, {score.against.verdict}"
         print(line)
     print(found.answer)
+    print(f"({found.rows:,} images in {found.folds} folds; features: {found.features_from or 'given'})")

@@ -49,6 +49,7 @@ class HeadComparison:
         baseline: the head that the others are compared with.
         scores: one for each head, the baseline first.
         rows, folds, seed: what was compared, and how.
+        features_from: what gave the features, in words; "" where it was not told.
     """
 
     baseline: str
@@ -56,6 +57,7 @@ class HeadComparison:
     rows: int
     folds: int
     seed: int
+    features_from: str = ""
 
     def __getitem__(self, name: str) -> HeadScore:
         return next(score for score in self.scores if score.name == name)
@@ -64,7 +66,7 @@ class HeadComparison:
         """Return everything as JSON-ready values."""
         heads = [{**asdict(one), "verdict": one.against.verdict if one.against else None} for one in self.scores]
         about = {"baseline": self.baseline, "rows": self.rows, "folds": self.folds, "seed": self.seed}
-        return {**about, "answer": self.answer, "heads": heads}
+        return {**about, "features_from": self.features_from or None, "answer": self.answer, "heads": heads}
 
     @property
     def answer(self) -> str:
@@ -122,7 +124,7 @@ def compare_heads(
     """
     rows, names = check_features(features), np.asarray(labels)
     fold_of = _folds(rows, names, groups, folds, seed)
-    chosen = [baseline, *(name for name in heads or HEADS.names() if name != baseline)]
+    chosen = list(dict.fromkeys((baseline, *(heads or HEADS.names()))))  # each once
     level = 1 - (1 - LEVEL) / max(1, len(chosen) - 1)
     scores: list[HeadScore] = []
     right_by_baseline = np.zeros(0, dtype=bool)

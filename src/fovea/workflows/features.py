@@ -10,8 +10,8 @@ from fovea.core.cores import usable_cores
 from fovea.core.errors import Interrupted, ModelError
 from fovea.core.progress import Progress
 from fovea.core.recipe import Recipe
+from fovea.data.audit import plainfeatures
 from fovea.data.audit.base import Subject
-from fovea.data.audit.plainfeatures import plain_features
 from fovea.data.preprocess import Preprocess
 from fovea.models.catalogue import create
 from fovea.training.embedding import embed
@@ -29,9 +29,8 @@ def with_features(subject: Subject, recipe: Recipe, *, progress: Progress) -> Su
 
     def plain(why: str) -> Subject:
         progress.say(f"features without a network: {why}")
-        return dataclasses.replace(
-            subject, features=plain_features(subject.looks), features_from="colours and edges, without a network"
-        )
+        features = plainfeatures.plain_features(subject.looks)
+        return dataclasses.replace(subject, features=features, features_from=plainfeatures.NAME)
 
     if recipe.model.weights == PLAIN:
         return plain("as asked for")

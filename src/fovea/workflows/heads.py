@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def compare_heads_on(
     """Cross-validate classifiers on the frozen features of the images at `source`, all splits together.
 
     Copies and photos of one scene stay in one fold. Classes with fewer images than folds are left out, and that is
-    said.
+    said. Where no weights are at hand and none were asked for, the features are plain ones (colour, layout, edges), and
+    the answer says so.
 
     Args:
         source: a folder, table or list file; see `fovea.read`.
@@ -68,7 +70,7 @@ def compare_heads_on(
     large = np.flatnonzero(sizes >= FOLDS)
     if len(large) < 2:
         raise DataError(
-            f"{counted(len(large), 'class', 'classes')} of {len(sizes)} have {FOLDS} images or more",
+            f"{counted(len(large), 'class has', 'classes have')} {FOLDS} images or more, of {len(sizes)}",
             hint=f"heads are compared in {FOLDS} folds, which takes {FOLDS} images of two classes at least",
         )
     if small := int(((sizes > 0) & (sizes < FOLDS)).sum()):
@@ -76,7 +78,7 @@ def compare_heads_on(
     subject = subject.take(np.flatnonzero(np.isin(subject.targets, large)))
     assert subject.features is not None  # `with_features` has just given them
     with stoppable(progress) as told:
-        return compare_heads(
+        found = compare_heads(
             subject.features,
             np.array(manifest.classes)[subject.targets],
             folds=FOLDS,
@@ -85,3 +87,4 @@ def compare_heads_on(
             heads=heads,
             advance=lambda done, total: told.advance("heads", done, total),
         )
+    return dataclasses.replace(found, features_from=subject.features_from)
