@@ -128,6 +128,26 @@ def test_masks_that_are_numbered_each_for_itself_are_named(numbered: str, classe
     assert named == (numbered == "each" and classes == 4), doctor.text()  # of three, two may lie within one another
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_dice_loss_of_the_wrong_sign_is_named(sign: int) -> None:
+    torch.manual_seed(0)
+    masks = (masks_of("all") > 0).float()[:, None]
+    pairs = DataLoader(TensorDataset(masks + 0.3 * torch.randn(200, 1, 8, 8), masks), batch_size=10, shuffle=True)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1), nn.Sigmoid())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    with Doctor(strict=True) as doctor:
+        for _ in range(4):
+            for images, wanted in pairs:
+                found = model(images)
+                optimizer.zero_grad()
+                dice = 2 * (found * wanted).sum() / (found.square().sum() + wanted.square().sum())
+                (sign * (1 - dice)).backward()
+                optimizer.step()
+    assert alarms(doctor) == ([] if sign == 1 else ["loss-sign"])
+    last = doctor.record.networks[0].on_masks[-1][1]
+    assert last > 0.5 if sign == 1 else last < -0.3
+
+
 def test_pictures_that_are_painted_over_are_not_prepared_in_another_way() -> None:
     """Cutout of half of each picture: training means and spreads are far from those of evaluation."""
 

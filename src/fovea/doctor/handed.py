@@ -33,6 +33,11 @@ class Batch:
     step: int
     files: tuple[str, ...] | None = None  # that its images were read from, where that is known
 
+    def mask_like(self, scores: torch.Tensor) -> torch.Tensor | None:
+        """Return the last of its tensors, if that is still there and may be masks for scores (B, C, H, W)."""
+        last = self.tensors[-1]() if len(self.tensors) > 1 else None
+        return last if last is not None and scores.ndim == 4 and last.shape == scores.shape else None
+
 
 class Handed:
     """The last batches that loaders have handed out."""

@@ -41,6 +41,7 @@ class Forward(_Pending):
     loader: int | None = None
     files: tuple[str, ...] | None = None  # of each image, where they are known
     told: bool = False  # a loss was given these labels; others come from the loader, and mixing may have changed them
+    mask: torch.Tensor | None = None  # of zeros and ones, of the scores' shape, from the loader
 
     def settle(self) -> None:
         """Find out which batch it was given, and thereby the labels that nobody has told."""
@@ -50,6 +51,7 @@ class Forward(_Pending):
         self.batches = []
         if batch is not None:
             self.files = batch.files
+            self.mask = batch.mask_like(self.scores)
             if self.labels is None and batch.labels is not None and len(batch.labels) == len(self.scores):
                 self.labels = batch.labels
 

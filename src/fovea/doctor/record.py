@@ -288,6 +288,7 @@ class Network:
     fresh_norms: list[str] = field(default_factory=list)  # whose running statistics never moved, if it was evaluated
     mistyped: list[Mistyped] = field(default_factory=list)
     put_in_later: list[str] = field(default_factory=list)  # parameters that get gradients and that no optimiser has
+    on_masks: list[tuple[int, float]] = field(default_factory=list)  # step, correlation of its output with masks
 
 
 @dataclass

@@ -203,6 +203,22 @@ def is_class_labels(labels: torch.Tensor | None, scores: torch.Tensor) -> bool:
     )
 
 
+def agreement_with_mask(scores: torch.Tensor, mask: torch.Tensor) -> float | None:
+    """Return the correlation of scores with a mask of zeros and ones of their shape; None where it is none of both.
+
+    >>> mask = torch.tensor([0.0, 1.0, 1.0, 0.0])
+    >>> agreement_with_mask(torch.tensor([0.9, 0.1, 0.1, 0.9]), mask)
+    -1.0
+    >>> agreement_with_mask(mask, 0.5 * mask) is None
+    True
+    """
+    mask = mask.detach().to(scores.device).float()
+    if not bool(((mask == 0) | (mask == 1)).all()) or not 0 < float(mask.mean()) < 1:
+        return None
+    found = float(torch.corrcoef(torch.stack([scores.detach().float().flatten(), mask.flatten()]))[0, 1])
+    return round(found, 4) if math.isfinite(found) else None
+
+
 def equal_rows(weight: torch.Tensor) -> float:
     """Return the share of the rows of a weight that equal its first row, the first left out; of (rows, ...)."""
     rows = weight.detach().flatten(1)[:64]

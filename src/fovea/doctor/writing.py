@@ -16,6 +16,7 @@ from fovea.doctor.pace import Pace
 from fovea.doctor.pending import Forward, LossCall
 from fovea.doctor.record import Batch, Loss, NonFinite, Phase, Record, Round, Step
 from fovea.doctor.tensors import (
+    agreement_with_mask,
     are_pictures,
     channel_statistics,
     colour_pictures,
@@ -92,6 +93,10 @@ class Writing:
             self.step.right = max(self.step.right, 0) + right
         if self._pace.sampling or len(self._record.batches) < _DIGESTS:
             self._batch(call, "train")
+        if self._pace.sampling and call.mask is not None:
+            agreement = agreement_with_mask(call.scores, call.mask)
+            if agreement is not None:
+                self._record.networks[call.network].on_masks.append((self._pace.steps, agreement))
         self._pictures(call, "train")
 
     def trained_loss(self, call: LossCall) -> None:

@@ -13,6 +13,8 @@ from fovea.doctor.record import Loss, Record
 
 _ALWAYS = 0.95  # of the calls looked at
 _BINARY = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
+_LAST_MASKS = 3  # samples
+_CONTRADICTS = 0.3  # correlation of outputs with masks; a network that learns nothing is near 0
 _UNBOUNDED = 100.0  # times its size at the start
 
 
@@ -113,6 +115,26 @@ def loss_sign(record: Record) -> Iterator[Diagnosis]:
                 fix="check the sign: a log-likelihood or a score that is to rise needs a minus sign in the loss",
                 confirm="the loss falls towards a limit",
                 evidence={"first_loss": first, "last_loss": last},
+            )
+    if not flipped:
+        yield from _away_from_masks(record)
+
+
+def _away_from_masks(record: Record) -> Iterator[Diagnosis]:
+    """A loss of one's own, such as Dice without its minus, by which outputs come to contradict the masks."""
+    for network in record.networks:
+        agreement = [value for _, value in network.on_masks]
+        last = float(np.mean(agreement[-_LAST_MASKS:])) if len(agreement) > _LAST_MASKS else 0.0
+        if last < -_CONTRADICTS and last < agreement[0] - _CONTRADICTS / 2:
+            yield Diagnosis(
+                code="loss-sign",
+                confidence=0.8,
+                message=f"outputs of {network.kind} come to contradict the masks: their correlation went from "
+                f"{agreement[0]:.2f} to {last:.2f}. What should become small is made large, or the other way round",
+                fix="check the sign of the loss: Dice, IoU and other overlaps are to rise, so the loss is 1 - Dice or "
+                "-Dice",
+                confirm="the correlation of outputs and masks rises above 0",
+                evidence={"first": agreement[0], "last": last, "samples": len(agreement)},
             )
 
 
