@@ -310,6 +310,28 @@ def test_recalibration_brings_back_the_scale_after_a_swap() -> None:
     assert off() < 0.2
 
 
+def test_swap_recalibrates_on_the_batches_that_it_is_given() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), nn.BatchNorm2d(8))
+    twin = copy.deepcopy(net)
+    batches = [(torch.randn(8, 3, 16, 16), torch.zeros(8)) for _ in range(4)]
+    swapped = quietly(net, pool="average", batches=iter(batches))
+    assert swapped.recalibrated == ("2",) and str(swapped).endswith("\n1 BatchNorm estimated anew")
+    quietly(twin, pool="average")
+    recalibrate(twin, batches)
+    assert torch.equal(net[2].running_mean, twin[2].running_mean)
+    assert torch.equal(net[2].running_var, twin[2].running_var)
+
+
+def test_batches_that_do_not_fit_leave_the_network_as_it_was() -> None:
+    net = lived_in(small())
+    modules, state = list(net.modules()), copy.deepcopy(net.state_dict())
+    with pytest.raises(RuntimeError):
+        quietly(net, pool="softpool", norm="switchable", batches=[torch.zeros(2, 4, 9, 9)])
+    assert all(one is other for one, other in zip(modules, net.modules(), strict=True))
+    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+
+
 def test_recalibration_of_switchable_norm() -> None:
     net = nn.Sequential(create("norm", "switchable", channels=3))
     batches = [torch.randn(4, 3, 5, 5) for _ in range(3)]

@@ -1,14 +1,15 @@
 """Exchange all layers of a kind in a network: its pooling, its normalisation, its activations.
 
 Works on any network made of modules. What a forward calls as a function (`F.max_pool2d`) is no module and stays.
-A pretrained network has to get used to what is new: `recalibrate` its BatchNorm, or fine-tune, before judging it.
+A pretrained network has to get used to what is new: let `swap` estimate its BatchNorm anew on `batches`, or fine-tune,
+before judging it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -21,6 +22,7 @@ from fovea.core.wording import counted, listed
 from fovea.layers.families import FAMILIES, Build, options_of
 from fovea.layers.kinds import KINDS, Place, survey
 from fovea.layers.modes import evaluating
+from fovea.layers.recalibration import recalibrate
 
 Where = str | Callable[[str, nn.Module], bool]
 
@@ -33,18 +35,23 @@ class Swapped:
         names: for each kind that was asked for, the names of the layers that it matched.
         wanted: for each kind, the name of what stands there now.
         left: layers that look like the kind and stay, by name, with the reason.
+        recalibrated: the names of the BatchNorms whose statistics were estimated anew.
     """
 
     names: dict[str, tuple[str, ...]]
     wanted: dict[str, str]
     left: dict[str, str]
+    recalibrated: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
             f"{counted(len(names), f'{KINDS[kind]} layer')} -> {self.wanted[kind]}: {listed(names)}"
             for kind, names in self.names.items()
         ]
-        return "\n".join([*lines, *(f"left alone: {name}, {why}" for name, why in self.left.items())])
+        lines += [f"left alone: {name}, {why}" for name, why in self.left.items()]
+        if self.recalibrated:
+            lines.append(f"{counted(len(self.recalibrated), 'BatchNorm')} estimated anew")
+        return "\n".join(lines)
 
 
 def swap(
@@ -56,6 +63,7 @@ def swap(
     act: str | Build | None = None,
     where: Where = "*",
     example: Tensor | None = None,
+    batches: Iterable[Tensor | Sequence[Tensor]] | None = None,
     say: Callable[[str], object] = print,
 ) -> Swapped:
     """Exchange every layer of the kinds that are named, in place (on a copy: `swap(copy.deepcopy(model), …)`).
@@ -75,6 +83,8 @@ def swap(
         act: likewise, of `ACTIVATION`.
         where: which layers, by name: a glob such as `"layer3.*"`, or a function of name and layer.
         example: images (B,3,H,W), for a replacement that must know its channels where the old layer does not.
+        batches: training images, as `recalibrate` takes them: BatchNorm's statistics are estimated anew on them.
+            Without, they stay those of the network as it was.
         say: is told how many layers matched, and which.
 
     Returns:
@@ -89,6 +99,10 @@ def swap(
     >>> swapped = swap(net, pool="softpool", act="mish")
     1 pooling layer -> softpool: 2
     1 activation layer -> mish: 1
+    >>> net = nn.Sequential(nn.MaxPool2d(2), nn.BatchNorm2d(3))
+    >>> swapped = swap(net, pool="average", batches=[torch.rand(8, 3, 4, 4)])
+    1 pooling layer -> average: 0
+    1 BatchNorm estimated anew
     """
     choices = {"pool": pool, "global_pool": global_pool, "norm": norm, "act": act}
     asked = {kind: choice for kind, choice in choices.items() if choice is not None}
@@ -104,10 +118,17 @@ def swap(
     replacements = _replacements(model, places, asked, builds, channels)
     for place in places:
         model.set_submodule(place.name, replacements[place.layer])
+    try:
+        recalibrated = () if batches is None else recalibrate(model, batches)
+    except BaseException:
+        for place in places:
+            model.set_submodule(place.name, place.layer)
+        raise
     swapped = Swapped(
         names={kind: tuple(place.name for place in places if place.kind == kind) for kind in asked},
         wanted={kind: choice if isinstance(choice, str) else _called(choice) for kind, choice in asked.items()},
         left={place.name: place.left for place in itertools.chain(*matched.values()) if place.left},
+        recalibrated=recalibrated,
     )
     say(str(swapped))
     return swapped

@@ -49,8 +49,9 @@ def exchange(
         ModelError: the network has no such layer, or not what the new one must know.
         UnknownName: there is no layer of that name.
     """
+    given: dict[str, Any] = dict(swap)
     try:
-        swap_layers(model, **swap, example=torch.zeros(2, channels, side, side), say=say)
+        swap_layers(model, **given, example=torch.zeros(2, channels, side, side), say=say)
     except ValueError as error:
         asked = listed([f"{kind}={name}" for kind, name in swap.items() if kind != "where"])
         raise ModelError(
