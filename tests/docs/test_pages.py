@@ -16,6 +16,7 @@ import typer
 
 from fovea.cli.shell import app
 from fovea.core.recipe_io import build_recipe
+from fovea.models.listing import search
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -87,6 +88,20 @@ def test_the_python_that_answers_questions_runs_on_a_run(tutorial: Path) -> None
     snippets = [text for _, text in blocks(QUESTIONS, "python")]
     assert len(snippets) > 5
     execute("python", "\n".join(f"exec(compile({text!r}, {text!r}, 'exec'), {{}})" for text in snippets), tutorial)
+
+
+def test_the_table_of_networks_has_the_figures_of_the_catalogue() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d{4}) \| .* \| ([\d,]+) \| ([\d,]+) \|$", QUESTIONS.read_text("utf-8"), re.MULTILINE
+    )
+    told = {name: tuple(int(number.replace(",", "")) for number in numbers) for name, *numbers in rows}
+    listed = {network.name: network for network in search() if network.name in told}
+    assert len(told) > 15
+    assert told == {
+        name: (network.paper.year, network.parameters, network.macs)
+        for name, network in listed.items()
+        if network.paper
+    }
 
 
 def test_every_command_in_the_pages_parses_and_its_settings_exist() -> None:
