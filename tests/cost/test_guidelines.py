@@ -90,6 +90,14 @@ def test_where_time_goes_is_told_in_words(prediction: Prediction, reason: str) -
     assert finding.fix.startswith(reason)
 
 
+def test_time_that_other_programs_had_is_not_the_networks() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU())
+    told = {"0": 0.5, "1": 0.5}, Prediction(0.2, 0.2, 0.1, 0.1), count(net.eval(), (1, 4, 8, 8))
+    assert why_slow(*told).evidence["explained"] == pytest.approx(0.2)
+    busy = why_slow(*told, running=0.25)
+    assert busy.evidence["explained"] == pytest.approx(0.8) and busy.fix.startswith("arithmetic is what limits it")
+
+
 def test_a_busy_machine_is_told_of() -> None:
     assert noisy(Measured(1.0, {}, 0.99, 20)) is None
     finding = noisy(Measured(1.0, {}, 0.6, 20))

@@ -143,7 +143,10 @@ def _with_measurements(found: Costs, model: nn.Module, say: Callable[[str], None
     peak = memory.measure_peak(model, shape)
     prediction = {layer.name: latency.predict(layer.operations, machine) for layer in found.count.layers}
     whole = sum(prediction.values(), start=Prediction())
-    about_time = [guidelines.noisy(measured), guidelines.why_slow(measured.by_layer, whole, found.count)]
+    about_time = [
+        guidelines.noisy(measured),
+        guidelines.why_slow(measured.by_layer, whole, found.count, running=measured.running),
+    ]
     return replace(
         found,
         findings=[*filter(None, about_time), *found.findings],

@@ -53,12 +53,13 @@ def foldable(model: nn.Module, count: Count) -> Finding | None:
     )
 
 
-def why_slow(seconds: Mapping[str, float], prediction: Prediction, count: Count) -> Finding:
+def why_slow(seconds: Mapping[str, float], prediction: Prediction, count: Count, *, running: float = 1.0) -> Finding:
     """Return where the time of a pass goes, in plain words.
 
     Args:
         seconds: module path → measured time.
         prediction: of the whole pass.
+        running: share of the time in which this program had a processor; the rest says nothing of the network.
     """
     order = sorted(seconds, key=lambda name: seconds[name], reverse=True)
     whole = sum(seconds.values())
@@ -76,7 +77,7 @@ def why_slow(seconds: Mapping[str, float], prediction: Prediction, count: Count)
         "memory": "moving data is what limits it: fewer or narrower feature maps, or fused operators, make it faster",
         "overhead": "starting operators is what limits it: fewer operators, or larger batches, make it faster",
     }
-    explained = prediction.seconds / whole if whole else 1.0
+    explained = min(1.0, prediction.seconds / (whole * running)) if whole else 1.0
     why = reasons[prediction.bound]
     if explained < _EXPLAINED:
         why = (
