@@ -70,6 +70,12 @@ def test_self_attention_knows_no_order() -> None:
     torch.testing.assert_close(layer(X.flip(-1)), layer(X).flip(-1))
 
 
+@pytest.mark.parametrize("name", ["se", "cbam", "cbam_channel", "non_local"])
+def test_a_reduction_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="reduction is 0; the channels are divided by it"):
+        create("attention", name, channels=16, reduction=0)
+
+
 def test_heads_that_do_not_divide_are_refused() -> None:
     with pytest.raises(ValueError, match="16 channels cannot be shared among 3 heads"):
         SelfAttention2d(16, heads=3)

@@ -254,6 +254,8 @@ def test_stochastic_pooling_sends_the_gradient_to_what_was_drawn() -> None:
         ("gated", {"kernel_size": None}, "needs a kernel_size"),
         ("mixed", {"kernel_size": 2, "alpha": 1.0}, "'max' is that"),
         ("softpool", {"kernel_size": 3, "padding": 2}, "at most half"),
+        ("softpool", {"kernel_size": 0}, "kernel_size is \\(0, 0\\); it is a number of places from 1 on"),
+        ("lip", {"channels": 3, "kernel_size": 2, "stride": (2, 0)}, "stride is \\(2, 0\\)"),
         ("softpool", {}, "kernel_size"),
         ("lip", {"kernel_size": 2}, "channels"),
         ("softpool", {"kernel_size": 2, "strides": 2}, "strides"),
@@ -262,6 +264,12 @@ def test_stochastic_pooling_sends_the_gradient_to_what_was_drawn() -> None:
 def test_what_cannot_be_built_is_refused(name: str, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create("pool", name, **options)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(4, 9, 9), torch.zeros(1, 4, 9, 9, dtype=torch.int64)])
+def test_what_is_no_map_is_refused(x: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"pooling takes maps \(B,C,H,W\) of floating-point numbers, not torch\."):
+        SoftPool2d(kernel_size=2)(x)
 
 
 def test_a_map_smaller_than_the_window_is_refused() -> None:

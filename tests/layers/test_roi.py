@@ -74,3 +74,25 @@ def test_no_boxes_give_no_regions(name: str) -> None:
     extra = {"channels": 4} if name == "deformable_roi" else {}
     layer = create("roi", name, output_size=2, **extra)
     assert layer(FEATURES, [torch.zeros(0, 4)] * 3).shape == (0, 4, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["roi_pool", "roi_align", "deformable_roi"])
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        (torch.zeros(2, 4), r"shape \(2, 4\), expected \(K,5\)"),
+        (torch.tensor([[3.0, 0, 0, 8, 8]]), "boxes are of images 3 to 3; there are 3, counted from 0"),
+        (BOXES[:2], r"a list of 2, expected 3: a tensor \(n,4\) for each image"),
+        ([torch.zeros(1, 5)] * 3, r"shape \(1, 5\), expected \(n,4\)"),
+    ],
+)
+def test_boxes_that_do_not_fit_are_refused(name: str, boxes: torch.Tensor | list[torch.Tensor], message: str) -> None:
+    layer = create("roi", name, output_size=2, **({"channels": 4} if name == "deformable_roi" else {}))
+    with pytest.raises(ValueError, match=message):
+        layer(FEATURES, boxes)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 2, 2), (4, 2, 2, 1), (4, 2, 2)])
+def test_offsets_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected \(4,h,w,2\): x and y for each bin"):
+        deformable_roi_align(FEATURES, BOXES, torch.zeros(shape))

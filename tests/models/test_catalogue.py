@@ -217,3 +217,16 @@ def test_a_closed_port_and_a_silent_server_fail_fast(monkeypatch: pytest.MonkeyP
         assert not hub._answers("http://127.0.0.1:9")
         assert not hub._answers("http://no.such.host.invalid")
         assert time.monotonic() - start < 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": 0}, "classes is 0; a classifier has one output or more"),
+        ({"classes": 2, "drop_rate": 1.5}, "drop_rate is 1.5; it is a share from 0 to below 1"),
+        ({"classes": 2, "input_size": -5}, "input_size is -5; it is the side of the images in pixels"),
+    ],
+)
+def test_numbers_that_no_network_can_have_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fovea.models.create("lenet5", **options)

@@ -98,3 +98,9 @@ def test_a_network_that_cannot_be_looked_into_is_refused() -> None:
     with pytest.raises(ModelError, match="_Moody cannot be looked into") as caught:
         features(_Moody(), torch.randn(1, 3, 8, 8))
     assert "fovea models" in caught.value.hint
+
+
+def test_images_that_are_too_small_are_called_so() -> None:
+    with pytest.raises(ModelError, match=r"AlexNet does not run on images of 8 × 9: .*size is too small") as caught:
+        features(create("alexnet", classes=2), torch.zeros(1, 3, 8, 9))
+    assert caught.value.hint == "give larger images"

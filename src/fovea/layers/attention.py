@@ -93,6 +93,8 @@ def non_local(channels: int, *, reduction: int = 2) -> nn.Module:
 
 
 def _reduced(channels: int, reduction: int) -> int:
+    if reduction < 1:
+        raise ValueError(f"reduction is {reduction}; the channels are divided by it, so it is from 1 on")
     return max(1, channels // reduction)
 
 

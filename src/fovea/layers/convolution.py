@@ -1,7 +1,7 @@
 """Convolutions other than the plain one. Wraps torch and torchvision; each is a few of their layers in a row.
 
 All take (in_channels, out_channels) and torch's names, and map (B,C,H,W) to (B,C',H',W'). `padding` is by default what
-keeps the size at stride 1. k is the kernel, C and C' the channels before and after.
+keeps the size at stride 1, for odd kernels. k is the kernel, C and C' the channels before and after.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class RoIPool(ops.RoIPool):
     def forward(self, features: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
         """Pool each box."""
         wide = precise(features)
-        return super().forward(wide, _regions(boxes, like=wide)).to(features.dtype)
+        return super().forward(wide, _regions(boxes, wide)).to(features.dtype)
 
 
 @ROI.register("roi_align", summary="mean of bilinear samples in each of h × w exact bins (He 2017, §3)")
@@ -62,7 +62,7 @@ class RoIAlign(ops.RoIAlign):
     def forward(self, features: Tensor, boxes: Tensor | list[Tensor]) -> Tensor:
         """Pool each box."""
         wide = precise(features)
-        return super().forward(wide, _regions(boxes, like=wide)).to(features.dtype)
+        return super().forward(wide, _regions(boxes, wide)).to(features.dtype)
 
 
 @ROI.register("deformable_roi", summary="RoI align whose bins move by learnt offsets (Dai 2017, §2.2)")
@@ -132,6 +132,9 @@ def deformable_roi_align(
     Returns:
         (K,C,h,w). A sample more than one place outside the map counts as 0, as in `roi_align`.
 
+    Raises:
+        ValueError: shapes that do not fit, or on the CPU the number of an image that is not there.
+
     Source: Dai et al. 2017, section 2.2, equations 5 and 6.
 
     >>> one_box, half_a_box_to_the_right = torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]]), torch.tensor([0.5, 0.0])
@@ -140,7 +143,11 @@ def deformable_roi_align(
     3.5
     """
     wide = precise(features)
-    regions = _regions(boxes, like=wide)
+    regions = _regions(boxes, wide)
+    if offsets.ndim != 4 or (len(offsets), offsets.shape[-1]) != (len(regions), 2):
+        raise ValueError(
+            f"offsets have shape {tuple(offsets.shape)}, expected ({len(regions)},h,w,2): x and y for each bin"
+        )
     points = _sample_points(regions, precise(offsets).to(wide.dtype), spatial_scale, sampling_ratio)
     count, height, width = offsets.shape[:3]
     pooled = wide.new_zeros((count, wide.shape[1], height, width))
@@ -153,12 +160,24 @@ def deformable_roi_align(
     return pooled.to(features.dtype)
 
 
-def _regions(boxes: Tensor | list[Tensor], *, like: Tensor) -> Tensor:
-    """Return boxes as (K,5), the image's number first, in the type of `like`."""
+def _regions(boxes: Tensor | list[Tensor], features: Tensor) -> Tensor:
+    """Return boxes as (K,5), the image's number first, in the type of the features (B,C,H,W), checked to fit them."""
+    images = len(features)
     if isinstance(boxes, Tensor):
-        return boxes.to(like)
+        if boxes.ndim != 2 or boxes.shape[1] != 5:
+            raise ValueError(
+                f"boxes have shape {tuple(boxes.shape)}, expected (K,5): the image's number, x1, y1, x2, y2"
+            )
+        if boxes.device.type == "cpu" and len(boxes) and not 0 <= boxes[:, 0].min() <= boxes[:, 0].max() < images:
+            low, high = boxes[:, 0].min().item(), boxes[:, 0].max().item()
+            raise ValueError(f"boxes are of images {low:g} to {high:g}; there are {images}, counted from 0")
+        return boxes.to(features)
+    if len(boxes) != images:
+        raise ValueError(f"boxes are a list of {len(boxes)}, expected {images}: a tensor (n,4) for each image")
+    if wrong := [tuple(of_one.shape) for of_one in boxes if of_one.ndim != 2 or of_one.shape[1] != 4]:
+        raise ValueError(f"boxes of an image have shape {wrong[0]}, expected (n,4): x1, y1, x2, y2")
     numbered = [F.pad(of_one, (1, 0), value=float(image)) for image, of_one in enumerate(boxes)]
-    return torch.cat(numbered).to(like)
+    return torch.cat(numbered).to(features)
 
 
 def _sample_points(regions: Tensor, offsets: Tensor, spatial_scale: float, sampling_ratio: int) -> Tensor:

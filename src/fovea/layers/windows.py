@@ -79,6 +79,9 @@ class WindowPool2d(nn.Module):
         dilation: the distance between two places of a window.
         ceil_mode: whether a window that reaches beyond the map is kept.
 
+    Raises:
+        ValueError: a geometry that cannot be; when called, what is no map or smaller than the window.
+
     Shape: (B,C,H,W) -> (B,C,H',W') with H' as in `nn.MaxPool2d`; (B,C,1,1) without a kernel.
     """
 
@@ -96,11 +99,16 @@ class WindowPool2d(nn.Module):
         self.stride = self.kernel_size if stride is None else pair(stride)
         self.padding, self.dilation = pair(padding), pair(dilation)
         self.ceil_mode = ceil_mode
+        for name in ("kernel_size", "stride", "dilation"):
+            if min(getattr(self, name) or (1,)) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a number of places from 1 on")
         if self.kernel_size and any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise ValueError(f"padding is {self.padding}; at most half of the kernel {self.kernel_size} makes sense")
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (B,C,H,W) in float32 or better and return the type that came."""
+        if x.ndim != 4 or not x.is_floating_point():
+            raise ValueError(f"pooling takes maps (B,C,H,W) of floating-point numbers, not {x.dtype} {tuple(x.shape)}")
         return self.pool(self.windows(x), x).to(x.dtype)
 
     def pool(self, seen: Windows, x: Tensor) -> Tensor:

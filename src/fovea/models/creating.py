@@ -17,18 +17,25 @@ def create(
 
     Args:
         name: of timm, torchvision or fovea, with or without timm's tag; `fovea models` lists them.
-        classes: number of outputs.
+        classes: number of outputs, from 1 on.
         weights: None for random ones, "hub" for the published ones, else a model folder or a state-dict file.
         input_size: side of the images in pixels, where the network is built for one size (vision transformers).
-        drop_rate: dropout before the classifier.
+        drop_rate: dropout before the classifier, from 0 to below 1.
 
     Raises:
         UnknownName: no library knows the name; the nearest is suggested.
         ModelError: the weights cannot be found, read or fitted.
+        ValueError: a number that no network can have.
 
     >>> sum(parameter.numel() for parameter in create("lenet5", classes=10).parameters())
     61706
     """
+    if classes < 1:
+        raise ValueError(f"classes is {classes}; a classifier has one output or more")
+    if not 0 <= drop_rate < 1:
+        raise ValueError(f"drop_rate is {drop_rate}; it is a share from 0 to below 1")
+    if input_size is not None and input_size < 1:
+        raise ValueError(f"input_size is {input_size}; it is the side of the images in pixels")
     loaded = catalogue.create(
         name, classes=classes, weights=weights, from_scratch=weights is None, input_size=input_size, drop_rate=drop_rate
     )

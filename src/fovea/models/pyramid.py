@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import takewhile
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
 from fovea.core.errors import ModelError
+from fovea.layers.modes import evaluating
 from fovea.models.chain import as_pieces
 from fovea.models.heads import classifier
 
@@ -32,7 +34,7 @@ class Pyramid(nn.Module):
         example: images as the pyramid will get them; one is enough.
 
     Raises:
-        ModelError: the network cannot be looked into.
+        ModelError: the network cannot be looked into, or does not take such images.
     """
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
@@ -44,10 +46,7 @@ class Pyramid(nn.Module):
             pieces = as_pieces(model, example[:1]) or []
             self._trunk = list(takewhile(lambda piece: not _is_behind_the_trunk(piece, head), pieces))
             if not self._trunk:
-                raise ModelError(
-                    f"{type(model).__name__} cannot be looked into: its path depends on what it sees",
-                    hint="choose another network; fovea models lists them",
-                )
+                raise _closed(model, example[:1])
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps from fine to coarse."""
@@ -87,6 +86,22 @@ def features(model: nn.Module, images: Tensor) -> list[Tensor]:
     """
     maps: list[Tensor] = Pyramid(model, images)(images)
     return maps
+
+
+def _closed(model: nn.Module, example: Tensor) -> ModelError:
+    """Return why a network could not be taken apart: it does not take such images, or goes its own ways."""
+    try:
+        with torch.no_grad(), evaluating(model):
+            model(example)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        height, width = example.shape[-2:]
+        return ModelError(
+            f"{type(model).__name__} does not run on images of {height} × {width}: {error}", hint="give larger images"
+        )
+    return ModelError(
+        f"{type(model).__name__} cannot be looked into: its path depends on what it sees",
+        hint="choose another network; fovea models lists them",
+    )
 
 
 def _is_behind_the_trunk(piece: nn.Module, head: nn.Module) -> bool:
