@@ -1,4 +1,4 @@
-"""The doctor on scripts whose authors had not seen it, in four hands, broken or sound.
+"""The doctor on scripts whose authors had not seen it, in five hands, broken or sound.
 
     python bench/doctor_wild.py                 # all; goes on where it stopped
     python bench/doctor_wild.py --hand c        # one hand alone
@@ -30,7 +30,7 @@ from typing import Any
 BENCH = Path(__file__).resolve().parent
 SCRIPTS, OUT = BENCH / "wild", BENCH / "out" / "doctor_wild"
 SHARED = Path(os.environ.get("FOVEA_SHARED", BENCH.parents[1] / "shared"))
-HANDS = ("a", "b", "c", "d")
+HANDS = ("a", "b", "c", "d", "e")
 MOST_S = 600
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     chosen = [
         script
-        for script in sorted(SCRIPTS.glob("[abcd][0-9]*.py"))
+        for script in sorted(SCRIPTS.glob("[a-e][0-9]*.py"))
         if script.name.startswith(given.hand or "") and script.name.startswith(tuple(given.only))
     ]
     rows = []

@@ -217,7 +217,7 @@ def learning_rate_high(record: Record) -> Iterator[Diagnosis]:
         return  # it leapt where it began near its goal, as losses of numbers may, and has come far below that
     yield Diagnosis(
         code="learning-rate-high",
-        confidence=0.85 if blown and large else 0.7 if large else 0.55,
+        confidence=0.85 if blown and large else 0.7 if ratio > 0.05 else 0.55,
         message=f"a step changes the weights by {_told(ratio)} (0.1 % is usual) and the loss "
         + (
             f"leaps to {early:.3g} from {first:.3g}"
