@@ -58,6 +58,29 @@ def test_a_non_local_block_begins_as_the_identity_and_then_reads_the_mean() -> N
     torch.testing.assert_close(read[..., 0, 0], layer.norm(layer.z(layer.g(X).mean((2, 3), keepdim=True)))[..., 0, 0])
 
 
+def test_global_context_without_preference_reads_the_mean_once_for_all_places() -> None:
+    layer = silenced(create("attention", "global_context", channels=16), "conv_attn.weight", "conv_attn.bias")
+    torch.nn.init.normal_(layer.mlp_add.fc2.weight)
+    expected = X + layer.mlp_add(X.mean((2, 3), keepdim=True))
+    torch.testing.assert_close(layer(X), expected)
+    torch.testing.assert_close(silenced(layer, "mlp_add.fc2.weight", "mlp_add.fc2.bias")(X), X)
+
+
+def test_coordinate_attention_without_preference_is_a_quarter_and_then_rows_times_columns() -> None:
+    layer = silenced(create("attention", "coordinate", channels=16), "conv_h.weight", "conv_w.weight")
+    torch.testing.assert_close(layer(X), X / 4)
+    torch.nn.init.normal_(layer.conv_h.weight)
+    factors = 2 * layer(X) / X  # columns still halve: what is left belongs to the row
+    torch.testing.assert_close(factors, factors[..., :1].expand_as(X), rtol=1e-3, atol=1e-4)
+
+
+def test_a_selective_kernel_without_preference_is_the_mean_of_both_kernels() -> None:
+    layer = silenced(create("attention", "selective_kernel", channels=16), "attn.fc_select.weight")
+    small, large = layer.paths
+    assert (small.conv.dilation, large.conv.dilation) == ((1, 1), (2, 2))
+    torch.testing.assert_close(layer(X), (small(X) + large(X)) / 2)
+
+
 def test_self_attention_without_preference_adds_the_mean_over_places() -> None:
     layer = SelfAttention2d(16, heads=4)
     torch.nn.init.eye_(layer.attention.out_proj.weight)
@@ -70,7 +93,7 @@ def test_self_attention_knows_no_order() -> None:
     torch.testing.assert_close(layer(X.flip(-1)), layer(X).flip(-1))
 
 
-@pytest.mark.parametrize("name", ["se", "cbam", "cbam_channel", "non_local"])
+@pytest.mark.parametrize("name", ["se", "cbam", "cbam_channel", "non_local", "global_context", "coordinate"])
 def test_a_reduction_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="reduction is 0; the channels are divided by it"):
         create("attention", name, channels=16, reduction=0)

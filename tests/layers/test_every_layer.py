@@ -17,6 +17,7 @@ CHANNELS = 4
 KNOWN = {"channels": CHANNELS, "in_channels": CHANNELS, "out_channels": 6, "kernel_size": 3, "query_size": 5}
 EXTRA = {  # smaller than the defaults, for so few channels
     ("attention", "self"): {"heads": 2},
+    ("attention", "global_context"): {"reduction": 2},
     ("attention", "soft"): {"feature_size": CHANNELS, "hidden": 3},
     ("attention", "hard"): {"feature_size": CHANNELS, "hidden": 3},
     ("roi", "roi_pool"): {"output_size": 2},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from timm.layers import NonLocalAttn, SEModule
+from timm.layers import GlobalContext, NonLocalAttn, SelectiveKernel, SEModule
 from timm.layers.cbam import CbamModule, ChannelAttn, SpatialAttn
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,6 +90,63 @@ def non_local(channels: int, *, reduction: int = 2) -> nn.Module:
     True
     """
     return NonLocalAttn(channels, rd_channels=_reduced(channels, reduction))
+
+
+@ATTENTION.register("global_context", summary="x + MLP(Σ softmax(w·x)x), one reading for all places (Cao 2019)")
+def global_context(channels: int, *, reduction: int = 8) -> nn.Module:
+    """Return a global context block: x + W₂ relu(norm(W₁ c)), c = Σ softmax(w·x) x the mean of all places, weighted.
+
+    What a non-local block reads is nearly the same at every place, so here it is read once, for all of them.
+
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
+    Source: Cao et al. 2019, "GCNet: non-local networks meet squeeze-excitation networks and beyond".
+
+    >>> global_context(32)(torch.zeros(2, 32, 5, 5)).shape
+    torch.Size([2, 32, 5, 5])
+    """
+    return GlobalContext(channels, rd_channels=_reduced(channels, reduction), fuse_add=True, fuse_scale=False)
+
+
+@ATTENTION.register("coordinate", summary="x · σ(of its row) · σ(of its column), by channel (Hou 2021, §3)")
+def coordinate(channels: int, *, reduction: int = 32) -> nn.Module:
+    """Return coordinate attention: for each channel a factor by row and one by column, from the means along both.
+
+    Args:
+        channels: C.
+        reduction: the means go through C / reduction channels, at least 8.
+
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
+    Source: Hou, Zhou & Feng 2021, "Coordinate attention for efficient mobile network design", section 3.
+
+    >>> coordinate(32)(torch.zeros(2, 32, 5, 5)).shape
+    torch.Size([2, 32, 5, 5])
+    """
+    from timm.layers.coord_attn import CoordAttn  # the oldest timm that we take has none
+
+    return CoordAttn(channels, rd_channels=max(8, _reduced(channels, reduction)))
+
+
+@ATTENTION.register("selective_kernel", summary="3×3 and 5×5 side by side, each weighed by channel (Li 2019, §3.1)")
+def selective_kernel(channels: int, *, reduction: int = 16) -> nn.Module:
+    """Return a selective kernel convolution: a 3×3 and a dilated 3×3 (for 5×5), mixed by a softmax for each channel.
+
+    It works on the map itself, so it stands in place of a convolution. In training it needs two images or more: the
+    softmax is read from normalised means.
+
+    Args:
+        channels: C.
+        reduction: the means go through C / reduction channels, at least 32.
+
+    Shape: (B,C,H,W) -> (B,C,H,W).
+
+    Source: Li et al. 2019, "Selective kernel networks", section 3.1.
+
+    >>> selective_kernel(32)(torch.zeros(2, 32, 5, 5)).shape
+    torch.Size([2, 32, 5, 5])
+    """
+    return SelectiveKernel(channels, split_input=False, rd_channels=max(32, _reduced(channels, reduction)))
 
 
 def _reduced(channels: int, reduction: int) -> int:
