@@ -169,6 +169,17 @@ def test_squeeze_and_excitation_stays_whole() -> None:
     assert not any("fc1" in name or "scale_activation" in name for name in names["act"])
 
 
+@pytest.mark.parametrize("name", ["se", "global_context", "coordinate", "cbam", "selective_kernel"])
+def test_what_weighs_a_map_stays_whole(name: str) -> None:
+    gate = create("attention", name, channels=16)
+    net = nn.Sequential(nn.Conv2d(3, 16, 1), nn.BatchNorm2d(16), nn.ReLU(), gate)
+    named = quietly(net, norm="instance", act="mish").names
+    inside = {each for kind in named.values() for each in kind if each.startswith("3.")}
+    of_its_kernels = {f"3.paths.{path}.bn" for path in (0, 1)} | {f"3.paths.{path}.bn.act" for path in (0, 1)}
+    assert inside <= (of_its_kernels if name == "selective_kernel" else set())
+    assert net.train()(torch.randn(2, 3, 5, 5)).shape == (2, 16, 5, 5)
+
+
 def test_a_layer_under_two_names_becomes_one_layer_under_two_names() -> None:
     net = small()
     net[5] = net[2]

@@ -59,7 +59,10 @@ _ACTIVATIONS = (
 )
 # Blocks with an inner life of their own: their pooling is a summary and their sigmoid a gate, not layers of the trunk.
 _GATES = frozenset(
-    {"SEModule", "SqueezeExcite", "SqueezeExcitation", "EffectiveSEModule", "ChannelAttn", "SpatialAttn"}
+    {
+        *("SEModule", "SqueezeExcite", "SqueezeExcitation", "EffectiveSEModule", "EcaModule", "GlobalContext"),
+        *("ChannelAttn", "SpatialAttn", "LightChannelAttn", "LightSpatialAttn", "CoordAttn", "SelectiveKernelAttn"),
+    }
 )
 
 
