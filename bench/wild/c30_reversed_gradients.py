@@ -53,7 +53,7 @@ def domains():
     x, y = (images[order] / 16).reshape(-1, 1, 8, 8).astype(np.float32), labels[order]
     source = x[:800] + rng.normal(0, 0.05, x[:800].shape)
     target = 0.12 + 0.8 * x[800:] + rng.normal(0, 0.12, x[800:].shape)
-    to = lambda a: torch.tensor((a - 0.3) / 0.35, dtype=torch.float32)  # noqa: E731
+    to = lambda a: torch.tensor((a - 0.3) / 0.35, dtype=torch.float32)
     return to(source), torch.tensor(y[:800]), to(target), torch.tensor(y[800:])
 
 

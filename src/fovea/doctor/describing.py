@@ -25,7 +25,9 @@ _MOVING = ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomRotation", "Rand
            "RandomCrop", "RandomResizedCrop")  # fmt: skip
 _MASKS, _MASKS_A_CALL = 1000, 64  # that are looked at
 _MOST_LABEL_CLASSES = 100_000
+_ONE_LABEL = 1.5  # in sum
 _ABOVE_ZERO = 1e-4  # what rounding leaves of the logarithm of 1
+_ALIKE = 1.6  # times that, up to which rows may have been drawn alike
 _UNEVEN = 2.5  # times the variation of rows drawn alike; ImageNet's weights have 4 to 15
 
 
@@ -106,6 +108,21 @@ def fresh_norms(module: nn.Module) -> list[str]:
         and not bool(layer.running_mean.any())
         and bool((layer.running_var == 1).all())
     ]
+
+
+def kept_fresh(module: nn.Module, facts: Network) -> list[str]:
+    """Return the weights that are frozen, look freshly drawn, and have stayed as they were when they were met.
+
+    Copies that follow other weights, as a momentum encoder does, are frozen too, but move.
+    """
+    found = []
+    for name, parameter in named_parameters(getattr(module, "_orig_mod", module)):
+        known = facts.parameters.get(name)
+        if known is None or known.trainable or parameter.requires_grad or not has_usual_spread(known):
+            continue
+        if known.uneven_rows < _ALIKE and float(spread(parameter.detach().float().flatten(), [0])) == known.first_std:
+            found.append(name)
+    return found
 
 
 def mistyped_switches(module: nn.Module) -> list[Mistyped]:
@@ -281,7 +298,7 @@ def loader(given: DataLoader[Any]) -> Loader:
         shuffled=shuffled,
         drop_last=bool(given.drop_last),
         images=images,
-        transforms=" ".join(repr(transforms).split()) if transforms is not None else "",
+        transforms=" ".join(", ".join(map(repr, _steps(transforms))).split()) if transforms is not None else "",
         moves=[type(each).__name__ for each in _steps(transforms) if _moves_images_alone(each)],
         # a sampler of one's own may well choose a part: of one dataset, one for training and one for evaluation
         dataset=id(given.dataset if isinstance(sampler, _OF_ALL) else sampler),
@@ -289,9 +306,11 @@ def loader(given: DataLoader[Any]) -> Loader:
 
 
 def _steps(transform: Any) -> list[Any]:
-    """Return the transforms that one is made of."""
+    """Return the transforms that one is made of, also where a class of somebody's own holds them."""
     inner = getattr(transform, "transforms", None)
-    return [each for one in inner for each in _steps(one)] if isinstance(inner, (list, tuple)) else [transform]
+    if isinstance(inner, (list, tuple)):
+        return [each for one in inner for each in _steps(one)]
+    return [transform] if inner is None or inner is transform else _steps(inner)
 
 
 def _moves_images_alone(transform: Any) -> bool:
@@ -316,6 +335,8 @@ def add_loss_call(kind: Loss, scores: torch.Tensor, target: torch.Tensor | None)
         kind.above_zero += high > _ABOVE_ZERO
     if target is None:
         return
+    if target.is_floating_point() and target.ndim == 2 and target.shape == scores.shape:
+        kind.several += bool((target.sum(dim=1) > _ONE_LABEL).any())
     kind.labels_dtype = str(target.dtype).removeprefix("torch.")
     if target.is_floating_point() and target.numel() and target.ndim <= 2 and target.shape[1:].numel() == 1:
         _add_whole(kind, target)

@@ -16,6 +16,7 @@ _LEAST, _MOST = 100, 1000
 _PICTURE_PX, _LOOKED_AT = 64, 200
 _PLAIN, _DRAWN = 3, 0.3  # grey levels within 3 x 3 pixels, and share of such places: photos have 0.05, drawings 0.6
 _KIND = 0.05  # of all pictures, in one group of copies
+_LEAST_EACH, _OPPOSITE = 15, -0.4  # pictures of a class; correlation of a difference of means with itself, mirrored
 _ALIKE, _SAME = 0.995, 0.97  # correlation of pictures of 16 x 16, and of 64 x 64
 
 
@@ -171,6 +172,23 @@ class Turned:
     explains: float  # share of the training labels that evaluated pictures contradict, which it makes right
     wrong_moved: float  # share of contradicted labels in classes that it makes others of
     wrong_rest: float  # and in the rest; 0 without a rest
+
+
+def opposed(gallery: Gallery, one: int, other: int, *, axis: int) -> bool:
+    """Whether two classes are each other's mirror image: flipping turns what sets their means apart into its opposite.
+
+    Of classes that a flip leaves as they are, such as cats and dogs, the difference of the means stays what it is.
+
+    Args:
+        axis: of pictures (N, H, W) to flip: 2 for left and right.
+    """
+    labels = np.array(gallery.labels)
+    rows = [np.flatnonzero(labels == each) for each in (one, other)]
+    if min(map(len, rows)) < _LEAST_EACH:
+        return False
+    means = [_small([gallery.pictures[row] for row in each]).mean(axis=0).reshape(1, _SIDE, _SIDE) for each in rows]
+    apart = means[0] - means[1]
+    return bool(np.corrcoef(np.flip(apart, axis).ravel(), apart.ravel())[0, 1] < _OPPOSITE)
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def held_against(record: Record) -> Iterator[tuple[Gallery, Gallery]]:
     labelled = any(label >= 0 for label in train.labels)
     rows = [row for row, label in enumerate(train.labels) if label >= 0 or not labelled]
     for place in sorted(set(evaluated.networks)):
-        trained = any(each.optimised for each in record.networks[place].parameters.values())
+        trained = any(each.optimised or each.reached for each in record.networks[place].parameters.values())
         yield (
             train.only(row for row in rows if not trained or train.networks[row] == place),
             evaluated.only(row for row, network in enumerate(evaluated.networks) if network == place),

@@ -52,6 +52,8 @@ class Optimiser:
     where: Place | None  # of the first call of step
     lr: list[float] = field(default_factory=list)  # of the first group, at each step
     lr_set_at: list[int] = field(default_factory=list)  # steps before which it had changed
+    samples: int = 0  # steps that were looked at
+    idle: int = 0  # of these, for which none of its parameters had a gradient
 
 
 @dataclass
@@ -104,6 +106,7 @@ class Loss:
     rows_sum_to_one: int = 0  # calls whose scores were not negative and summed to one in each row
     within_unit: int = 0  # calls whose scores all lay between 0 and 1
     above_zero: int = 0  # calls some of whose scores were clearly above 0
+    several: int = 0  # calls some of whose images had several labels, each yes or no
     looked_at: int = 0  # calls whose scores were looked at
     scores_shape: tuple[int, ...] = ()  # of the first call
     target_shape: tuple[int, ...] = ()
@@ -284,8 +287,10 @@ class Network:
     out_dim: int | None = None
     kernels: Kernels | None = None
     features: Features | None = None
-    evaluated: int = 0  # batches
+    evaluated: int = 0  # batches in evaluation mode
+    unreached: int = 0  # batches in training mode, with layers that mind it, which no gradient came back to
     fresh_norms: list[str] = field(default_factory=list)  # whose running statistics never moved, if it was evaluated
+    kept_fresh: list[str] = field(default_factory=list)  # weights that are frozen, and as freshly drawn as at first
     mistyped: list[Mistyped] = field(default_factory=list)
     put_in_later: list[str] = field(default_factory=list)  # parameters that get gradients and that no optimiser has
     on_masks: list[tuple[int, float]] = field(default_factory=list)  # step, correlation of its output with masks

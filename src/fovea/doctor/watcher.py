@@ -140,6 +140,7 @@ class Watcher:
             network = self.record.networks[self._networks[id(module)]] if id(module) in self._networks else None
             if network is None:
                 continue
+            network.kept_fresh = describing.kept_fresh(module, network)
             network.mistyped = describing.mistyped_switches(module)
             network.put_in_later = self._weights.put_in_later(module)
             if network.evaluated:
@@ -295,6 +296,8 @@ class Watcher:
         facts.lr.append(lr)
         if self.pace.sampling:
             self._weights.reach(self.record.networks)
+            facts.samples += 1
+            facts.idle += all(each.grad is None for group in optimizer.param_groups for each in group["params"])
             self._weights.before(optimizer)
 
     def _optimiser(self, optimizer: Optimizer, where: Callable[[], Place | None] | None) -> Optimiser:

@@ -116,6 +116,7 @@ class Writing:
         call.settle()
         self._belongs(call, "eval")
         self._record.networks[call.network].evaluated += not call.training
+        self._record.networks[call.network].unreached += call.minds_mode
         current, rows = self._round_of(call)
         current.batches += 1
         if current.batches == 1:

@@ -11,4 +11,5 @@ from fovea.doctor.probes import labels as labels
 from fovea.doctor.probes import losses as losses
 from fovea.doctor.probes import network as network
 from fovea.doctor.probes import optimisers as optimisers
+from fovea.doctor.probes import parameters as parameters
 from fovea.doctor.probes import units as units

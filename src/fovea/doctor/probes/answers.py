@@ -9,6 +9,7 @@ from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.record import Compared, Record
 
 _LEAST_IMAGES = 40
+_FAR_FEWER = 0.3  # the same of classes, where answers may come from elsewhere, and be better
 _FEWER = 0.1  # of the images may be right less often than the scores have it
 _MOSTLY = 0.9  # of the calls
 
@@ -23,6 +24,8 @@ def metric_wrong(record: Record) -> Iterator[Diagnosis]:
             yield _spread(line)
         elif line.yes_or_no and line.of_scores - line.right > _FEWER * line.images and line.cut >= _MOSTLY * line.calls:
             yield _cut_elsewhere(line)
+        elif not line.yes_or_no and line.of_scores - line.right > _FAR_FEWER * line.images:
+            yield _other_answers(line)
 
 
 def _spread(line: Compared) -> Diagnosis:
@@ -36,6 +39,21 @@ def _spread(line: Compared) -> Diagnosis:
         fix="bring both to (B,), for example answers.flatten() == labels.flatten()",
         confirm="the comparison has as many results as there are images",
         evidence={"calls": line.calls, "shapes": line.shapes, "accuracy": _share(line.of_scores, line)},
+        where=line.where,
+    )
+
+
+def _other_answers(line: Compared) -> Diagnosis:
+    return Diagnosis(
+        code="metric-wrong",
+        confidence=0.8,
+        message=f"the answers that are compared with labels are right in {percent(_share(line.right, line))} of "
+        f"{counted(line.images, 'image')}, the classes with the highest scores in "
+        f"{percent(_share(line.of_scores, line))}: something between the two makes others of them",
+        fix="compare scores.argmax(dim=1) with the labels; look for an argmin, another axis, or a table of classes "
+        "that is not the one of the labels",
+        confirm=f"the accuracy shown rises to {percent(_share(line.of_scores, line))}",
+        evidence={"shown": _share(line.right, line), "of_scores": _share(line.of_scores, line), "images": line.images},
         where=line.where,
     )
 

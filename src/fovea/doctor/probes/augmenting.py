@@ -12,7 +12,7 @@ import numpy as np
 
 from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.galleries import Compared, Turned, compare
+from fovea.doctor.galleries import Compared, Turned, compare, opposed
 from fovea.doctor.reading import PAINTED, accuracy_of_steps, erased, evaluated_pictures, main_rounds, within_batch
 from fovea.doctor.record import Record
 
@@ -22,6 +22,10 @@ _SAME_KIND = 0.02  # likeness that pictures of one kind may lose between trainin
 _IN_USE = 0.3  # share of training pictures that are likest to turned ones
 _ALWAYS = 0.75  # share from which on that is no augmentation
 _CHANGED = 0.3  # share of labels that a turn makes wrong
+_WRONG = 0.05  # of the answers
+_BETWEEN, _COIN = 0.7, 0.6  # of the wrong ones; and shares of both classes in sum, 1 where a coin decides
+_TOLD = 0.8  # of each other class, where no flip is known
+_FLIPS = {"RandomHorizontalFlip": 2, "RandomVerticalFlip": 1}  # axis of (N, H, W)
 _UNLIKE = 0.65  # of the likeness among evaluated pictures
 
 
@@ -75,6 +79,7 @@ def label_changing_augmentation(record: Record) -> Iterator[Diagnosis]:
     found = _compared(record)
     turn = None if found is None else _in_use(found)
     if found is None or turn is None:
+        yield from _mirrored_classes(record)
         return
     if turn.excess > _ALWAYS:
         yield Diagnosis(
@@ -105,6 +110,40 @@ def label_changing_augmentation(record: Record) -> Iterator[Diagnosis]:
             "recalls": turn.recalls,
         },
     )
+
+
+def _mirrored_classes(record: Record) -> Iterator[Diagnosis]:
+    """Yield that nearly all errors are between two classes which a flip in use makes of one another."""
+    rounds = [each for each in main_rounds(record, least=100) if each.confusion is not None]
+    texts = [loader.transforms for loader in record.loaders if loader.phase == "train"]
+    if not rounds:
+        return
+    counts = rounds[-1].confusion
+    assert counts is not None
+    sizes = np.maximum(counts.sum(axis=1), 1)
+    wrong = counts - np.diag(np.diag(counts))
+    both = wrong + wrong.T
+    one, other = (int(each) for each in np.unravel_index(np.triu(both).argmax(), both.shape))
+    share, mixed = both[one, other] / max(1, wrong.sum()), (wrong / sizes[:, None])[[one, other], [other, one]].sum()
+    if wrong.sum() < _WRONG * counts.sum() or share < _BETWEEN or mixed < _COIN:
+        return
+    rest = np.delete(np.diag(counts) / sizes, [one, other])
+    for name, axis in _FLIPS.items():
+        told = any(name in text for text in texts)
+        if not told and not (len(rest) and rest.min() > _TOLD):
+            continue  # two classes alone may just not be told apart
+        if opposed(evaluated_pictures(record), one, other, axis=axis):
+            yield Diagnosis(
+                code="label-changing-augmentation",
+                confidence=0.8 if told else 0.65,
+                message=f"{percent(float(share))} of the wrong answers take class {one} for class {other} or the other "
+                f"way round, and these two are each other's mirror image: {name if told else 'a flip'} makes one of "
+                "the other in training and leaves the label",
+                fix="leave this flip out, or change the label with it",
+                confirm="the recall of both classes rises without it",
+                evidence={"classes": [one, other], "share": float(share), "accuracy": rounds[-1].accuracy},
+            )
+            return
 
 
 @PROBES.register("augmentation-too-strong", summary="augmentation after which little is left to see")

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.reading import chance_loss, label_shares, losses_of_steps, pretrained, start_and_end, training_loss
 from fovea.doctor.record import Loss, Record
 
 _ALWAYS = 0.95  # of the calls looked at
 _BINARY = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
+_LEAST_CLASSES, _LEAST_EXPECTED = 3, 30  # images that the rarest class alone would have right
+_RELIABLY = 0.4  # of those
 _LAST_MASKS = 3  # samples
 _CONTRADICTS = 0.3  # correlation of outputs with masks; a network that learns nothing is near 0
 _UNBOUNDED = 100.0  # times its size at the start
@@ -118,6 +121,7 @@ def loss_sign(record: Record) -> Iterator[Diagnosis]:
             )
     if not flipped:
         yield from _away_from_masks(record)
+        yield from _worse_than_guessing(record)
 
 
 def _away_from_masks(record: Record) -> Iterator[Diagnosis]:
@@ -136,6 +140,31 @@ def _away_from_masks(record: Record) -> Iterator[Diagnosis]:
                 confirm="the correlation of outputs and masks rises above 0",
                 evidence={"first": agreement[0], "last": last, "samples": len(agreement)},
             )
+
+
+def _worse_than_guessing(record: Record) -> Iterator[Diagnosis]:
+    """Yield, with a loss of one's own, that labels are told wrong so reliably that they must have been learnt."""
+    shares = label_shares(record)
+    if shares is None or any(loss.phase == "train" for loss in record.losses) or (shares > 0).sum() < _LEAST_CLASSES:
+        return
+    rarest = float(shares[shares > 0].min())
+    for line in record.compared:
+        expected = rarest * line.images
+        if line.yes_or_no or expected < _LEAST_EXPECTED or rarest * len(shares) < 0.5:
+            continue
+        if line.right < _RELIABLY * expected:
+            yield Diagnosis(
+                code="loss-sign",
+                confidence=0.75,
+                message=f"answers are right in {percent(line.right / line.images)} of {counted(line.images, 'image')}, "
+                f"less often than if they were always the rarest class ({percent(rarest)}): the network has learnt the "
+                "labels, and to avoid them",
+                fix="check the sign of the loss: a similarity to the right class is to rise, so the loss is 1 minus it",
+                confirm="accuracy rises above that of guessing",
+                evidence={"accuracy": line.right / line.images, "rarest": rarest, "images": line.images},
+                where=line.where,
+            )
+            return
 
 
 @PROBES.register("init-scale", summary="a first loss far from that of guessing")

@@ -17,6 +17,7 @@ _SMALL_BATCH = 8
 _FOR_NUMBERS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _MANY = 0.4  # of the convolutions
 _MUCH = 0.6  # dropout
+_NEARLY_ALL, _SEVERAL = 0.95, 0.5  # of the calls
 _PASSING = ("Dropout", "Dropout1d", "Dropout2d", "Flatten", "Identity", "AlphaDropout")
 
 
@@ -119,6 +120,18 @@ def wrong_head(record: Record) -> Iterator[Diagnosis]:
                 evidence={"scores": list(other.scores_shape), "targets": list(other.target_shape)},
                 where=other.where,
             )
+        if other.phase == "train" and other.name == "binary_cross_entropy" and _shares_one_yes(other):
+            yield Diagnosis(
+                code="wrong-head",
+                confidence=0.93,
+                message=f"images have several labels (in {other.several} of {other.looked_at} calls), but the scores "
+                "given to binary_cross_entropy sum to 1 in each row: softmax shares one yes among the classes, so no "
+                "two can be sure",
+                fix="give every class a sigmoid of its own: raw scores to binary_cross_entropy_with_logits",
+                confirm="the loss falls further, and several classes of an image reach 0.5",
+                evidence={"calls": other.looked_at, "sum_to_one": other.rows_sum_to_one, "several": other.several},
+                where=other.where,
+            )
         if other.phase == "train" and other.name == "nll_loss" and _gets_scores(other):
             yield Diagnosis(
                 code="wrong-head",
@@ -172,6 +185,10 @@ def _compares_all_with_all(loss: Loss) -> bool:
     except ValueError:
         return False
     return together > max(math.prod(shape) for shape in shapes)
+
+
+def _shares_one_yes(loss: Loss) -> bool:
+    return loss.rows_sum_to_one >= _NEARLY_ALL * loss.looked_at > 0 and loss.several > _SEVERAL * loss.looked_at
 
 
 def _gets_scores(loss: Loss) -> bool:
