@@ -122,6 +122,19 @@ def test_of_models_that_answer_together_one_is_counted(tmp_path: Path) -> None:
 def test_a_folder_of_timms_own_is_read_too(shared: Path) -> None:
     found = cost(str(shared / "weights" / "mobilenetv2_100.tf_in1k"), size=64, measure=False)
     assert found.costs.count.total["params"] == 3_504_872
+    assert found.source == "timm, weights from a folder"
+
+
+def test_of_a_folder_of_torchvisions_weights_the_library_is_named(shared: Path) -> None:
+    found = cost(str(shared / "weights" / "squeezenet1_0.deepcompression_in1k"), size=64, measure=False)
+    assert found.source == "torchvision, weights from a folder"
+
+
+def test_a_file_of_weights_is_no_folder(run_folder: Path) -> None:
+    path = run_folder / "model" / "model.safetensors"
+    with pytest.raises(ModelError, match="is a file, expected a folder or a name") as caught:
+        cost(str(path), measure=False)
+    assert caught.value.hint == f"fovea cost {path.parent}"
 
 
 def test_measured_words_and_page(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,8 @@ def cost(
 
 def _network(target: str, size: int | None) -> tuple[nn.Module, str, int, int]:
     """Return (network, source in words, input channels, side of its images)."""
+    if Path(target).is_file():
+        raise ModelError(f"{target} is a file, expected a folder or a name", hint=f"fovea cost {Path(target).parent}")
     if not Path(target).is_dir():
         try:
             classes = plan_of(target).pretrained_cfg["num_classes"]
@@ -97,7 +99,8 @@ def _network(target: str, size: int | None) -> tuple[nn.Module, str, int, int]:
         config = read_config(Path(target))
         if "classes" not in config:  # a folder of timm's own
             classes = int(config.get("num_classes") or _IMAGENET_CLASSES)
-            return _sized(create(None, classes=classes, weights=target, input_size=size), "a folder of timm's", size)
+            made = create(None, classes=classes, weights=target, input_size=size)
+            return _sized(made, f"{made.library}, weights from a folder", size)
     loaded = load(target)
     if isinstance(loaded, Ensemble):
         member, source = loaded.members[0], f"one of {len(loaded.members)} models that answer together"
