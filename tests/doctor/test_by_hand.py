@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision import transforms
 
 from fovea.doctor.watching import Doctor
 
@@ -210,3 +211,55 @@ def test_a_test_by_hand_after_each_validation_is_an_evaluation_of_its_own() -> N
     assert [(each.images, each.judged) for each in doctor.record.rounds] == [(200, 200)] * 3 + [(397, 397)]
     assert doctor.record.rounds[-1].accuracy > 0.9 and math.isnan(doctor.record.rounds[-1].loss)
     assert alarms(doctor)[:1] == ["class-map"], doctor.text()
+
+
+@pytest.mark.parametrize(("last", "several"), [(nn.Softmax(1), True), (nn.Softmax(1), False), (nn.Sigmoid(), True)])
+def test_one_yes_shared_among_several_labels_is_named(last: nn.Module, several: bool) -> None:
+    torch.manual_seed(0)
+    wanted = functional.one_hot(torch.arange(400) % 4, 4).float()
+    if several:
+        wanted = ((wanted + wanted.roll(7, 0)) > 0).float()
+    images = wanted @ torch.randn(4, 64) + 0.1 * torch.randn(400, 64)
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 4), last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    with Doctor(strict=True) as doctor:
+        for rows in torch.arange(400).repeat(6).split(40):
+            optimizer.zero_grad()
+            functional.binary_cross_entropy(model(images[rows]), wanted[rows]).backward()
+            optimizer.step()
+    assert alarms(doctor) == (["wrong-head"] if several and isinstance(last, nn.Softmax) else []), doctor.text()
+
+
+@pytest.mark.parametrize("known", ["as a transform", "by hand", "not at all"])
+def test_a_flip_that_makes_one_class_of_another_is_named(known: str) -> None:
+    """Noisy wedges that point left, right, up or down: single pictures tell too little for a comparison of pictures."""
+    torch.manual_seed(0)
+    labels = torch.arange(1600) % 4
+    wedge = torch.linspace(-1, 1, 16).expand(16, 16)
+    kinds = torch.stack([wedge, -wedge, wedge.T, -wedge.T])
+    images = (kinds[labels] + 1.5 * torch.randn(1600, 16, 16))[:, None]
+
+    class Wedges(Dataset[Any]):
+        transform = transforms.Compose([transforms.RandomHorizontalFlip()]) if known == "as a transform" else None
+
+        def __len__(self) -> int:
+            return 1200
+
+        def __getitem__(self, place: int) -> Any:
+            flipped = known == "by hand" and torch.rand(()) < 0.5
+            image = self.transform(images[place]) if self.transform else images[place]
+            return (image.flip(2) if flipped else image), labels[place]
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    held = DataLoader(TensorDataset(images[1200:], labels[1200:]), batch_size=100)
+    with Doctor(strict=True) as doctor:
+        for _ in range(3):
+            for batch, truths in DataLoader(Wedges(), batch_size=40, shuffle=True):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(batch), truths).backward()
+                optimizer.step()
+            with torch.no_grad():
+                for batch, truths in held:
+                    functional.cross_entropy(model(batch), truths)
+    assert alarms(doctor) == ([] if known == "not at all" else ["label-changing-augmentation"]), doctor.text()

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 from fovea.doctor.comparing import read_comparison
 from fovea.doctor.watching import Doctor, watch
 
-from .loops import alarms, digits, network
+from .loops import alarms, digits, epoch_by_hand, network, sgd
 
 SCORES = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.5], [0.0, 0.2, 0.1], [0.3, 0.1, 0.2]])
 LABELS = torch.tensor([0, 1, 2, 0])
@@ -163,3 +164,46 @@ def test_the_best_five_of_each_before_the_loss_take_no_labels_away() -> None:
 
     doctor = by_hand(top_five)
     assert [(each.images, each.judged) for each in doctor.record.rounds] == [(597, 597)] * 3
+
+
+def with_prototypes(*, sign: int) -> Doctor:
+    """Train embeddings towards fixed directions of the classes by a loss of one's own, and count right answers."""
+    torch.manual_seed(0)
+    images, labels = digits()
+    directions = torch.linalg.qr(torch.randn(16, 16))[0][:10]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 16))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    train = DataLoader(TensorDataset(images[:1200], labels[:1200]), batch_size=40, shuffle=True)
+    held = DataLoader(TensorDataset(images[1200:], labels[1200:]), batch_size=100)
+    with Doctor(strict=True) as doctor:
+        for _ in range(8):
+            for batch, truths in train:
+                optimizer.zero_grad()
+                (sign * functional.cosine_similarity(model(batch), directions[truths]).mean()).backward()
+                optimizer.step()
+            with torch.no_grad():
+                for batch, truths in held:
+                    assert ((model(batch) @ directions.T).argmax(1) == truths).ndim == 1
+    return doctor
+
+
+def test_answers_that_are_worse_than_any_guess_tell_of_a_wrong_sign() -> None:
+    doctor = with_prototypes(sign=1)
+    assert alarms(doctor) == ["loss-sign"], doctor.text()
+    assert doctor.findings[0].evidence["accuracy"] < 0.02 and "test_comparing.py:" in str(doctor.findings[0].where)
+    assert not alarms(with_prototypes(sign=-1))
+
+
+def test_the_lowest_score_taken_for_the_answer_is_named() -> None:
+    images, labels = digits()
+    model, held = network(), DataLoader(TensorDataset(images[1200:], labels[1200:]), batch_size=100)
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for _ in range(3):
+            epoch_by_hand(model, optimizer, images[:1200], labels[:1200])
+            model.eval()
+            with torch.no_grad():
+                for batch, truths in held:
+                    assert (model(batch).argmin(1) == truths).ndim == 1
+    assert alarms(doctor)[:1] == ["metric-wrong"], doctor.text()
+    assert doctor.findings[0].evidence["shown"] < 0.1 < 0.8 < doctor.findings[0].evidence["of_scores"]

@@ -20,7 +20,7 @@ from torchvision import transforms
 
 from fovea.doctor.watching import Doctor
 
-from .loops import CLASSES, alarms, digits, network, sgd
+from .loops import CLASSES, alarms, digits, epoch_by_hand, network, sgd
 
 
 def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
@@ -329,3 +329,40 @@ def test_pictures_that_were_trained_on_without_labels_are_no_leak() -> None:
             optimizer.step()
         evaluate(model, DataLoader(TensorDataset(images[1200:], labels[1200:]), batch_size=200))
     assert "split-leakage" not in codes(doctor), doctor.text()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_folds_whose_optimiser_has_the_weights_they_were_copied_from_are_named(own: bool) -> None:
+    images, labels = digits()
+    template = network(norm=False, dropout=0.0)
+    optimizer = sgd(template)
+    with Doctor(strict=True) as doctor:
+        for fold in range(3):
+            model = copy.deepcopy(template)
+            optimizer = sgd(model) if own else optimizer
+            held = torch.arange(len(labels)) % 3 == fold
+            for _ in range(3):
+                epoch_by_hand(model, optimizer, images[~held], labels[~held])
+            with torch.no_grad():
+                assert (model.eval()(images[held]).argmax(1) == labels[held]).ndim == 1
+    assert alarms(doctor) == ([] if own else ["optimizer-misses-parameters"]), doctor.text()
+
+
+@pytest.mark.parametrize(("norm", "follows"), [(True, False), (False, False), (True, True)])
+def test_a_new_part_that_is_frozen_by_mistake_is_named(norm: bool, follows: bool) -> None:
+    """Random features on purpose have nothing that minds the mode; weights that follow others are not frozen."""
+    torch.manual_seed(0)
+    images, labels = digits()
+    neck = nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.BatchNorm1d(256) if norm else nn.Identity(), nn.ReLU())
+    neck.requires_grad_(False)
+    head = nn.Linear(256, CLASSES)
+    optimizer = sgd(head)
+    with Doctor(strict=True) as doctor:
+        for _ in range(3):
+            for rows in torch.arange(1200).split(40):
+                optimizer.zero_grad()
+                functional.cross_entropy(head(neck(images[rows])), labels[rows]).backward()
+                optimizer.step()
+                if follows:
+                    neck[1].weight.mul_(0.99)
+    assert alarms(doctor) == (["frozen-parameters"] if norm and not follows else []), doctor.text()

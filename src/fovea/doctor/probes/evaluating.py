@@ -30,6 +30,7 @@ _RANDOM = re.compile(r"Random\w*(Crop|Flip|Rotation|Affine|Erasing|Perspective)|
 _WIDE = 0.05  # half of a 95 % interval
 _APART = 1.5  # times the training loss that a validation loss has, to speak of images learnt by heart
 _WORSE, _FAR = 0.02, 3.0  # points of accuracy lost since the best loss, and times that loss
+_FLUCTUATES = 2.0  # times what accuracy usually changes by, for a fall to be one
 _LEARNT = 0.8  # training accuracy from which something was learnt
 _LIKELY = 0.9  # accuracy for which an interval is told where none is known
 
@@ -152,7 +153,8 @@ def overfitting(record: Record) -> Iterator[Diagnosis]:
     if len(losses) - 1 - best >= 2 and rise > 1.25 and apart and last < 0.5 * first and learnt:
         count, share = max(1, rounds[-1].judged), accuracy[best]
         by_chance = 2 * math.sqrt(max(0.0, share * (1 - share)) / count)  # of the same images: less, in truth
-        worse = math.isfinite(share) and share - accuracy[-1] > max(_WORSE, by_chance)
+        usual = _FLUCTUATES * float(np.median(np.abs(np.diff(accuracy[1:]))))  # from one evaluation to the next
+        worse = math.isfinite(share) and share - accuracy[-1] > max(_WORSE, by_chance, usual)
         yield Diagnosis(
             code="overfitting",
             confidence=0.8,
