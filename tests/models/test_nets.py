@@ -237,3 +237,12 @@ def test_only_what_can_be_asked_for_is_accepted() -> None:
         model.forward_intermediates(torch.zeros(1, 3, 64, 64), output_fmt="NLC")
     last = model.forward_intermediates(torch.zeros(1, 3, 64, 64, device="meta"), indices=[-2], intermediates_only=True)
     assert [found.shape[1] for found in last] == [384]
+
+
+@pytest.mark.parametrize(
+    ("name", "smallest"), [("nin", 48), ("inception_v2", 32), ("inception_resnet_v1", 75), ("shufflenet_v1_1x", 32)]
+)
+def test_images_of_the_smallest_size_that_is_promised_and_odd_ones(name: str, smallest: int) -> None:
+    model = _meta(name)
+    for height, width in ((smallest, smallest), (131, 97)):
+        assert model(torch.zeros(1, 3, height, width, device="meta")).shape == (1, 1000)
