@@ -16,7 +16,7 @@ from fovea.core.run import Run
 from fovea.data.manifest import Manifest
 from fovea.evaluation.comparison import Comparison
 from fovea.workflows import comparing, training
-from fovea.workflows.comparing import compare, variants_of
+from fovea.workflows.comparing import compare, variants_of, with_room
 from fovea.workflows.evaluating import evaluate
 from fovea.workflows.heads import compare_heads_on
 from fovea.workflows.loading import load
@@ -163,6 +163,24 @@ def test_a_setting_that_is_varied_is_not_decided_by_the_first_training(
     ]
     assert epochs == [1, 2]
     assert "one seed says nothing of other trainings" in found.answer
+
+
+@pytest.mark.parametrize(
+    ("vary", "asked", "strategy", "frozen"),
+    [
+        ("model.pool", {}, "full", 0),  # in a frozen stage nothing could get used to another layer
+        ("model.where", {}, "full", 0),
+        ("model.act", {"train.strategy": "full", "train.freeze_stages": 2}, "full", 2),
+        ("model.norm", {"train.strategy": "head"}, "head", None),
+        ("model.name", {}, "full", None),  # the budget may freeze stages
+        ("train.lr", {}, "auto", None),
+    ],
+)
+def test_exchanged_layers_are_given_the_whole_network_to_get_used_to(
+    vary: str, asked: dict[str, object], strategy: str, frozen: int | None
+) -> None:
+    settings = with_room(comparing.changed(Recipe(), asked), [vary]).train
+    assert (settings.strategy, settings.freeze_stages) == (strategy, frozen)
 
 
 def test_what_does_not_fit_the_budget_is_left_out_for_all_alike(

@@ -29,7 +29,7 @@ from fovea.core.errors import DataError, Interrupted, RecipeError, RunError
 from fovea.core.files import digest, plain, write_json, write_text
 from fovea.core.html import render
 from fovea.core.progress import Labelled, Progress, Silent
-from fovea.core.recipe import Recipe
+from fovea.core.recipe import SWAPPED, Recipe
 from fovea.core.recipe_io import changed, dump_recipe
 from fovea.core.run import Run
 from fovea.core.wording import counted, duration, listed
@@ -118,6 +118,25 @@ def variants_of(recipe: Recipe, vary: Mapping[str, Sequence[Any]]) -> list[Varia
     return variants
 
 
+def with_room(recipe: Recipe, vary: Collection[str]) -> Recipe:
+    """Return the recipe with room for what is varied: networks are trained whole, exchanged layers with all stages.
+
+    In a frozen stage, as a budget may ask for, the layers around an exchanged one could not get used to it. What the
+    recipe itself says stays.
+
+    >>> with_room(Recipe(), ["model.pool"]).train.freeze_stages, with_room(Recipe(), ["train.lr"]).train.strategy
+    (0, 'auto')
+    """
+    settings: dict[str, Any] = {}
+    if recipe.train.strategy == "auto" and any(key.startswith("model.") for key in vary):
+        settings["train.strategy"] = "full"
+    exchanged = any(key.removeprefix("model.") in (*SWAPPED, "where") for key in vary if key.startswith("model."))
+    whole = settings.get("train.strategy", recipe.train.strategy) == "full"
+    if exchanged and whole and recipe.train.freeze_stages is None:
+        settings["train.freeze_stages"] = 0
+    return changed(recipe, settings) if settings else recipe
+
+
 def shared(decisions: Mapping[str, Any], vary: Collection[str]) -> dict[str, Any]:
     """Return what of the first training's decisions holds for all: not those that a varied setting is to make.
 
@@ -150,8 +169,8 @@ def compare(
     Args:
         source: the images, as for `train`.
         vary: setting → its values; see `variants_of`.
-        recipe: what all have in common; its budget is that of the whole comparison, its seed the first one. Where it
-            leaves the strategy open, layers that are exchanged are given the whole network to get used to.
+        recipe: what all have in common; its budget is that of the whole comparison, its seed the first one. See
+            `with_room` for what is added where it leaves that open.
         seeds: how often each variant is trained.
         out: the folder to make; one that an interrupted comparison of the same left is gone on with.
         console: shown to the user; silent when None.
@@ -171,8 +190,7 @@ def compare(
         raise RecipeError(f"seeds is {seeds}, expected at least 1", hint="--seeds 5")
     if common.train.folds is not None:
         raise RecipeError("train.folds and a comparison do not go together", hint="drop train.folds; --seeds repeats")
-    if common.train.strategy == "auto" and any(key.startswith("model.") for key in vary):
-        common = changed(common, {"train.strategy": "full"})
+    common = with_room(common, vary)
     variants = variants_of(common, vary)
     for variant in variants:
         training.check_names(variant.recipe)
