@@ -13,7 +13,15 @@ import numpy as np
 from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.galleries import Compared, Turned, compare, opposed
-from fovea.doctor.reading import PAINTED, accuracy_of_steps, erased, evaluated_pictures, main_rounds, within_batch
+from fovea.doctor.reading import (
+    PAINTED,
+    accuracy_of_steps,
+    erased,
+    evaluated_pictures,
+    main_rounds,
+    unlike_chance,
+    within_batch,
+)
 from fovea.doctor.record import Record
 
 # chosen on trainings of digits with none, mild and strong augmentation; not calibrated on photographs
@@ -33,8 +41,10 @@ _UNLIKE = 0.65  # of the likeness among evaluated pictures
 def noisy_labels(record: Record) -> Iterator[Diagnosis]:
     """Evaluated pictures tell each other's labels, but not those of training pictures that look alike."""
     found = _compared(record)
-    if found is None or found.near_across < found.near_within - _SAME_KIND or found.across <= found.commonest:
+    if found is None or found.near_across < found.near_within - _SAME_KIND:
         return
+    if found.across <= found.commonest and not any(unlike_chance(each) for each in main_rounds(record, least=20)):
+        return  # no noise: labels have nothing to do with the pixels, or mean something else
     if _learns_all(record, found.drop):
         return
     spread = math.sqrt(found.within * (1 - found.within) / found.images)

@@ -27,6 +27,7 @@ from fovea.doctor.record import Optimiser, Record
 
 _LEFT = 0.4  # of the weights' size
 _WAY = 0.1  # of their own size, that weights go at most: freshly drawn ones need more to learn anything
+_RECOVERED = 0.35  # of the loss of guessing: who gets there after a leap has learnt
 _USUAL = 1e-3  # of the weights, by a step (cs231n, "Ratio of weights:updates")
 _LOW = 0.03  # of its peak, to which a learning rate falls in the first third only if the schedule has the wrong unit
 
@@ -85,6 +86,7 @@ def learning_rate_high(record: Record) -> Iterator[Diagnosis]:
     yield Diagnosis(
         code="learning-rate-high",
         confidence=0.85 if blown and large else 0.7 if ratio > 0.05 else 0.55,
+        severity="note" if last < _RECOVERED * guess else "alarm",
         message=f"a step changes the weights by {_told(ratio)} (0.1 % is usual) and the loss "
         + (
             f"leaps to {early:.3g} from {first:.3g}"
