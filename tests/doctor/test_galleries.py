@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from fovea.doctor.galleries import are_drawings, compare, equal
+from fovea.doctor.galleries import are_drawings, compare, equal, learnable
 from fovea.doctor.record import Gallery
 
 
@@ -45,3 +45,12 @@ def test_equal_drawings_count_unless_there_are_few_different_ones() -> None:
     assert not equal(train, Gallery(others), images=10).any()
     assert equal(Gallery(some * 2), Gallery(some[:4]), images=10).all()  # training pictures that came again
     assert not equal(Gallery(some * 2), Gallery(some[:4]), images=20).any()
+
+
+@pytest.mark.parametrize("classes", [5, 60])
+def test_few_pictures_of_each_of_many_classes_tell_nothing_about_the_labels(classes: int) -> None:
+    rng = np.random.default_rng(0)
+    pictures = list(rng.integers(0, 255, (300, 64, 64), dtype=np.uint8))
+    found = learnable(Gallery(pictures, (np.arange(300) % classes).tolist()))
+    assert (found is None) == (classes == 60)
+    assert found is None or found.no_better

@@ -13,6 +13,7 @@ from fovea.doctor.record import Gallery
 
 _SIDE = 16
 _LEAST, _MOST = 100, 1000
+_EACH = 8  # pictures of a class, on average, from which a plain classifier can be expected to learn it
 _PICTURE_PX, _LOOKED_AT = 64, 200
 _PLAIN, _DRAWN = 3, 0.3  # grey levels within 3 x 3 pixels, and share of such places: photos have 0.05, drawings 0.6
 _KIND = 0.05  # of all pictures, in one group of copies
@@ -47,7 +48,8 @@ def learnable(gallery: Gallery) -> Learnable | None:
     values, counts = np.unique(labels, return_counts=True)
     keep = np.isin(labels, values[counts >= 4])
     known, labels = known[keep], labels[keep]
-    if len(known) < _LEAST or len(np.unique(labels)) < 2:
+    classes = len(np.unique(labels))
+    if classes < 2 or len(known) < max(_LEAST, _EACH * classes):
         return None
     features = _small([gallery.pictures[row] for row in known])
     folds = StratifiedKFold(4, shuffle=True, random_state=0)
