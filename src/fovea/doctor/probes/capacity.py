@@ -22,6 +22,8 @@ from fovea.doctor.reading import (
 from fovea.doctor.record import Layer, Network, Record
 
 _WINDOWS = ("Conv2d", "MaxPool2d", "AvgPool2d")
+_NEEDLE_EYE = 2  # channels, through which no more than that many features of a place can pass
+_LITTLE = 0.6  # accuracy in training
 _FAR_SIGHTED = 0.34  # of the image's side: below it, a mean over places is a bag of small patches
 
 
@@ -103,12 +105,13 @@ def under_capacity(record: Record) -> Iterator[Diagnosis]:
     if not (layer.out_shape[1] < 0.5 * classes or weights < 50 * classes):
         return
     plain = learnable(record.galleries["train"])
-    if plain is None or plain.accuracy < reached + 0.1:
+    needle = layer.kind == "Conv2d" and layer.out_shape[1] <= _NEEDLE_EYE < classes / 2 and reached < _LITTLE
+    if plain is None or (plain.accuracy < reached + 0.1 and not needle):
         return
     yield Diagnosis(
         code="under-capacity",
-        confidence=0.86 if weights < 20 * classes else 0.75,
-        message=f"training has come to rest at an accuracy of {percent(reached)}, while a plain linear classifier of "
+        confidence=0.6 if plain.accuracy < reached + 0.1 else 0.86 if weights < 20 * classes else 0.75,
+        message=f"training has come to rest at an accuracy of {percent(reached)}, where a plain linear classifier of "
         f"small pictures reaches {percent(plain.accuracy)} on ones it has not seen: the network is too small "
         f"({counted(weights, 'weight')}; {layer.name} has {counted(layer.out_shape[1], 'unit')} for {classes} classes)",
         fix=f"widen {layer.name}, then the others: twice as many units or channels at a time",

@@ -59,12 +59,12 @@ def class_map(record: Record) -> Iterator[Diagnosis]:
     loss = training_loss(record)
     if loss is None or loss.label_counts is None or not loss.classes:
         return
-    counts, images = label_counts(record), int(loss.label_counts.sum())
+    counts = label_counts(record)
     if counts is None:
         return
     beyond = loss.labels_highest is not None and loss.labels_highest >= loss.classes
     first_missing = len(counts) >= loss.classes >= 2 and counts[0] == 0 and (counts[1:] > 0).all()
-    if beyond or (first_missing and images >= 20 * loss.classes):
+    if beyond or (first_missing and counts.sum() >= 20 * loss.classes):
         yield Diagnosis(
             code="class-map",
             confidence=0.9 if beyond else 0.85,
@@ -156,11 +156,12 @@ def imbalance(record: Record) -> Iterator[Diagnosis]:
         confusion = rounds[-1].confusion
         assert confusion is not None
         held = confusion.sum(axis=1) >= _LEAST_HELD
-        if held.sum() >= 2 and rounds[-1].accuracy >= _LOOKS_WELL:
+        if held.sum() >= 2:
             recalls = np.diag(confusion)[held] / confusion.sum(axis=1)[held]
-            hidden = bool(rounds[-1].accuracy - recalls.mean() > 0.15 or recalls.min() < 0.2)
             small = np.isin(np.flatnonzero(held), np.flatnonzero(counts < counts.max() / _IMBALANCED))
-            hidden |= bool(small.any() and recalls[small].mean() < rounds[-1].accuracy - _BEHIND)
+            hidden = bool(small.any() and recalls[small].mean() < max(rounds[-1].accuracy, recalls.mean()) - _BEHIND)
+            if rounds[-1].accuracy >= _LOOKS_WELL:
+                hidden |= bool(rounds[-1].accuracy - recalls.mean() > 0.15 or recalls.min() < 0.2)
     yield Diagnosis(
         code="imbalance",
         confidence=0.85 if hidden else 0.55,

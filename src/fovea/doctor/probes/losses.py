@@ -16,7 +16,6 @@ _ALWAYS = 0.95  # of the calls looked at
 _BINARY = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
 _LEAST_CLASSES, _LEAST_EXPECTED = 3, 30  # images that the rarest class alone would have right
 _RELIABLY = 0.4  # of those
-_LAST_MASKS = 3  # samples
 _CONTRADICTS = 0.3  # correlation of outputs with masks; a network that learns nothing is near 0
 _UNBOUNDED = 100.0  # times its size at the start
 
@@ -127,18 +126,20 @@ def loss_sign(record: Record) -> Iterator[Diagnosis]:
 def _away_from_masks(record: Record) -> Iterator[Diagnosis]:
     """A loss of one's own, such as Dice without its minus, by which outputs come to contradict the masks."""
     for network in record.networks:
-        agreement = [value for _, value in network.on_masks]
-        last = float(np.mean(agreement[-_LAST_MASKS:])) if len(agreement) > _LAST_MASKS else 0.0
-        if last < -_CONTRADICTS and last < agreement[0] - _CONTRADICTS / 2:
+        late = [value for step, value in network.on_masks if step >= len(record.steps) / 2]
+        if not late or len(late) == len(network.on_masks):
+            continue
+        first, last = network.on_masks[0][1], float(np.mean(late))
+        if last < -_CONTRADICTS and last < first - _CONTRADICTS / 2:
             yield Diagnosis(
                 code="loss-sign",
                 confidence=0.8,
                 message=f"outputs of {network.kind} come to contradict the masks: their correlation went from "
-                f"{agreement[0]:.2f} to {last:.2f}. What should become small is made large, or the other way round",
+                f"{first:.2f} to {last:.2f}. What should become small is made large, or the other way round",
                 fix="check the sign of the loss: Dice, IoU and other overlaps are to rise, so the loss is 1 - Dice or "
                 "-Dice",
                 confirm="the correlation of outputs and masks rises above 0",
-                evidence={"first": agreement[0], "last": last, "samples": len(agreement)},
+                evidence={"first": first, "last": last, "samples": len(network.on_masks)},
             )
 
 

@@ -26,6 +26,7 @@ from fovea.doctor.reading import (
 from fovea.doctor.record import Optimiser, Record
 
 _LEFT = 0.4  # of the weights' size
+_MUCH_DECAY = 0.01  # hundred times the usual
 _WAY = 0.1  # of their own size, that weights go at most: freshly drawn ones need more to learn anything
 _RECOVERED = 0.35  # of the loss of guessing: who gets there after a leap has learnt
 _USUAL = 1e-3  # of the weights, by a step (cs231n, "Ratio of weights:updates")
@@ -229,6 +230,7 @@ def weight_decay_high(record: Record) -> Iterator[Diagnosis]:
             pull, shrinkage = float(np.median(pulls)), float(np.median(shrunk))
             rate = optimiser.lr[0] if optimiser.lr else 0
             strong = decay * rate * len(record.steps) > 1.0 if apart else pull > 1.0 and decay >= 1e-3
+            strong |= decay >= _MUCH_DECAY and shrinkage < _LEFT
             if strong and (shrinkage < 0.7 or poor(record)):
                 yield Diagnosis(
                     code="weight-decay-high",
