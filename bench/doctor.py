@@ -50,6 +50,7 @@ EQUIVALENT = {
     "init-scale": {"exploding-gradient"},
     "under-capacity": {"underfitting", "receptive-field"},
     "augmentation-too-strong": {"train-eval-transform"},
+    "overfitting": {"noisy-labels"},  # 20 to 30 % of its training labels are wrong
 }
 OF_EVALUATION = (  # faults that spoil the numbers that are told, whatever the network has learnt
     "class-map",

@@ -163,7 +163,7 @@ def augmentation_too_strong(record: Record) -> Iterator[Diagnosis]:
     rounds = [each for each in main_rounds(record, least=20) if each.judged]
     if found is None or not rounds or _in_use(found) is not None:
         return
-    reached = max(each.accuracy for each in rounds)
+    reached = float(np.median([each.accuracy for each in rounds[-3:]]))
     painted = erased(record)
     likest = max(found.near_across, found.near_train)  # a fixed change leaves near_train
     spoiled = painted > PAINTED or likest < _UNLIKE * found.near_within

@@ -147,6 +147,7 @@ def overfitting(record: Record) -> Iterator[Diagnosis]:
     best = int(losses.argmin())
     first, last = start_and_end(record)
     rise = losses[-1] / max(losses[best], 1e-9)
+    before = max((later / earlier for later, earlier in _later(losses[: best + 1])), default=0.0)
     accuracy = [each.accuracy for each in rounds]
     apart = losses[-1] > _APART * last
     learnt = accuracy_of_steps(record, last=50) > 0.9
@@ -158,7 +159,8 @@ def overfitting(record: Record) -> Iterator[Diagnosis]:
         yield Diagnosis(
             code="overfitting",
             confidence=0.8,
-            severity="alarm" if worse or rise > _FAR else "note",  # surer and surer of the same answers harms less
+            # surer and surer of the same answers harms less, and what has come back before may do so again
+            severity="alarm" if rise > before and (worse or rise > _FAR) else "note",
             message=f"validation loss was lowest at evaluation {best + 1} ({losses[best]:.3g}) and has risen to "
             f"{losses[-1]:.3g} at {len(losses)}, while training loss fell to {last:.3g}: the network learns the "
             "training images by heart",
@@ -167,6 +169,11 @@ def overfitting(record: Record) -> Iterator[Diagnosis]:
             confirm="validation loss no longer rises",
             evidence={"losses": losses, "best": best, "training_loss": last, "accuracy": accuracy},
         )
+
+
+def _later(values: np.ndarray) -> Iterator[tuple[float, float]]:
+    """Yield each value with each one before it."""
+    return ((float(values[two]), float(values[one])) for two in range(len(values)) for one in range(two))
 
 
 def _nothing_holds(record: Record) -> Iterator[Diagnosis]:

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.galleries import are_drawings, copied, equal, leaked, learnable
+from fovea.doctor.galleries import are_drawings, compare, copied, equal, leaked, learnable
 from fovea.doctor.reading import (
     accuracy_of_steps,
     batches_of,
@@ -26,6 +26,7 @@ from fovea.doctor.record import Gallery, Record, Round
 
 _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
+_TELLS = 0.3  # accuracy that a renaming gains, which says the same
 _LEAST_OTHERS = 20  # evaluated pictures that are in no training, for the rest to be taken for training's own
 _LEAST_MASKS = 30
 _LOOKS_WELL = 0.5  # accuracy that can hide something
@@ -33,6 +34,7 @@ _BEHIND = 0.3  # points of recall that small classes may lie behind the accuracy
 _LEAKED, _CHANGED = 0.05, 0.1  # of the evaluated pictures: as they are, and changed; cells look alike
 _LEAST_PX = 32  # smaller pictures are all coarse structure, which many share
 _LOOKED_AT, _LOOKED_AT_A_SECOND = (240, 1000), 15  # pictures compared as copies, and as many of a long training
+_UNLIKE = 0.02  # likeness that pictures of one kind may lose between training and evaluation
 _NEARLY_ALL = 0.85  # of the labels: whoever says that class always is hardly surpassed
 _LEAST_HELD = 5  # evaluated images of a class, for its recall to mean something
 
@@ -43,7 +45,9 @@ def class_map(record: Record) -> Iterator[Diagnosis]:
     rounds = [each for each in main_rounds(record, least=20) if each.confusion is not None]
     renamed = _renamed(rounds[-1]) if rounds else None
     trained = accuracy_of_steps(record, last=100)
-    if renamed is not None and trained > max(_KNOWS, rounds[-1].accuracy + 0.1):
+    if renamed is not None and (
+        trained > max(_KNOWS, rounds[-1].accuracy + 0.1) or renamed.accuracy > rounds[-1].accuracy + _TELLS
+    ):
         yield Diagnosis(
             code="class-map",
             confidence=0.95 if renamed.accuracy > 0.5 else 0.85,
@@ -111,8 +115,9 @@ class _Renamed(NamedTuple):
 def _renamed(last: Round) -> _Renamed | None:
     """Return the renaming of classes that makes an evaluation right, or None if no such thing explains it.
 
-    The best renaming always gains something, the more the fewer images there are. So it must gain clearly more than it
-    does of the same answers dealt out at random, and the classes that it moves must have been wrong nearly always.
+    The best renaming always gains something, the more the fewer images of a class there are. So it must be right
+    clearly more often than the answers as they are, and than the same answers dealt out at random, and the classes that
+    it moves must have been wrong nearly always.
     """
     counts = last.confusion
     assert counts is not None
@@ -127,7 +132,7 @@ def _renamed(last: Round) -> _Renamed | None:
     rng = np.random.default_rng(0)
     by_chance = max(_best(truths, rng.permutation(said), len(counts)) for _ in range(5))
     right = int(counts[rows, columns].sum())
-    if right < by_chance + 0.08 * last.judged:
+    if right < max(by_chance, int(counts.diagonal().sum())) + 0.08 * last.judged:
         return None
     offsets = set(((columns - rows) % len(rows))[moved].tolist())
     told = f"shifted by {offsets.pop()}" if len(offsets) == 1 and moved.sum() > 2 else "permuted"
@@ -234,7 +239,10 @@ def labels_shuffled(record: Record) -> Iterator[Diagnosis]:
         return  # labels are places in the batch
     train, evaluated = record.galleries["train"], evaluated_pictures(record)
     found = learnable(train)
-    if found is None or not found.no_better or found.commonest > _NEARLY_ALL:
+    if found is None or found.commonest > _NEARLY_ALL:
+        return
+    if not found.no_better:
+        yield from _contradicted(record)
         return
     other = learnable(evaluated)
     only_train = other is not None and not other.no_better
@@ -248,4 +256,22 @@ def labels_shuffled(record: Record) -> Iterator[Diagnosis]:
         fix="join labels and images again by file name, not by position; look at a batch with its labels",
         confirm="a plain classifier does better than the commonest class",
         evidence={"accuracy": found.accuracy, "commonest": found.commonest, "images": found.images},
+    )
+
+
+def _contradicted(record: Record) -> Iterator[Diagnosis]:
+    """Yield that training pictures look like evaluated ones, whose labels tell theirs no better than guessing."""
+    found = compare(record.galleries["train"], evaluated_pictures(record))
+    if found is None or found.across > found.commonest or found.near_across < found.near_within - _UNLIKE:
+        return
+    yield Diagnosis(
+        code="labels-shuffled",
+        confidence=0.7,
+        message=f"the likest evaluated pictures tell {percent(found.within)} of evaluated labels, but only "
+        f"{percent(found.across)} of those of {counted(found.images, 'training picture')}, which look no different; "
+        f"the commonest class alone would tell {percent(found.commonest)}: training labels do not belong to their "
+        "pictures",
+        fix="join labels and images again by file name, not by position; look at a batch with its labels",
+        confirm="a plain classifier of training pictures tells evaluated ones",
+        evidence={"of_evaluated": found.within, "of_training": found.across, "commonest": found.commonest},
     )

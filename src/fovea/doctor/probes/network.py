@@ -146,10 +146,11 @@ def wrong_head(record: Record) -> Iterator[Diagnosis]:
     loss, counts = training_loss(record), label_counts(record)
     if loss is not None and loss.classes and counts is not None:
         seen, images = int((counts > 0).sum()), int(counts.sum())
-        if loss.classes >= 2 * max(2, seen) and loss.classes - seen >= 4 and images >= 5 * loss.classes:
+        enough, rest = images >= 5 * loss.classes, loss.classes - seen
+        if loss.classes >= 2 * max(2, seen) and rest >= 4 and (enough or images >= 50 * seen):
             yield Diagnosis(
                 code="wrong-head",
-                confidence=0.85,
+                confidence=0.85 if enough else 0.7,
                 message=f"the network has {loss.classes} outputs, but only {counted(seen, 'class', 'classes')} "
                 f"occurred among {images} labels",
                 fix=f"give the last layer {seen} outputs",

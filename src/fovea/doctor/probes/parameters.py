@@ -99,14 +99,15 @@ def frozen_parameters(record: Record) -> Iterator[Diagnosis]:
         elif frozen and _size(frozen) > 0.2 * _size(own):
             fresh = [each for each in frozen if has_usual_spread(each)]
             known = len(fresh) > 0.5 * len([each for each in frozen if len(each.shape) > 1])
-            harmful = poor(record) and known and not network.pretrained_hint
+            harmful = (poor(record) or bool(network.kept_fresh)) and known and not network.pretrained_hint
             yield Diagnosis(
                 code="frozen-parameters",
-                confidence=0.85 if harmful else 0.5,
+                confidence=0.85 if harmful and poor(record) else 0.65 if harmful else 0.5,
                 severity="alarm" if harmful else "note",
                 message=f"{100 * _size(frozen) / _size(own):.0f} % of the weights of {network.kind} are frozen "
                 f"(requires_grad is False)"
-                + (", though they look as if freshly drawn, and the network does not learn" if harmful else ""),
+                + (", though they look as if freshly drawn" if harmful else "")
+                + (", and the network does not learn" if harmful and poor(record) else ""),
                 fix="unfreeze them: requires_grad_(True), before the optimiser is built",
                 confirm="training accuracy rises further",
                 evidence={"frozen": [each.name for each in frozen][:50]},

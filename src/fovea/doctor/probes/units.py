@@ -8,7 +8,7 @@ import numpy as np
 
 from fovea.core.wording import counted
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import accuracy_of_steps, start_and_end
+from fovea.doctor.reading import accuracy_of_steps, label_shares, poor, start_and_end
 from fovea.doctor.record import Layer, Record
 
 _RECTIFIERS = ("ReLU", "ReLU6")
@@ -38,7 +38,8 @@ def dead_relu(record: Record) -> Iterator[Diagnosis]:
     assert worst.fired_at is not None
     never = float((worst.fired_at < worst.steps[1]).mean())
     first, last = start_and_end(record)
-    learnt = accuracy_of_steps(record, last=20) > 0.9 or last < 0.5 * first
+    known = label_shares(record) is not None
+    learnt = accuracy_of_steps(record, last=20) > 0.9 or last < 0.5 * first or (known and not poor(record))
     harmless = learnt and (share < 0.8 or accuracy_of_steps(record, last=20) > 0.9)  # enough units are left
     yield Diagnosis(
         code="dead-relu",
