@@ -17,6 +17,7 @@ from fovea.doctor.reading import (
     evaluated_pictures,
     held_against,
     label_counts,
+    label_shares,
     main_rounds,
     training_loss,
     unlike_chance,
@@ -26,7 +27,7 @@ from fovea.doctor.record import Gallery, Record, Round
 
 _IMBALANCED = 10.0
 _KNOWS = 0.6  # accuracy in training from which on a network's answers are no mere confusion
-_TELLS = 0.3  # accuracy that a renaming gains, which says the same
+_TELLS = 0.3  # accuracy that a renaming gains, which says the same of a network that has learnt something
 _LEAST_OTHERS = 20  # evaluated pictures that are in no training, for the rest to be taken for training's own
 _LEAST_MASKS = 30
 _LOOKS_WELL = 0.5  # accuracy that can hide something
@@ -44,9 +45,10 @@ def class_map(record: Record) -> Iterator[Diagnosis]:
     """Validation that is right once its classes are renamed, or labels that leave the first or last class out."""
     rounds = [each for each in main_rounds(record, least=20) if each.confusion is not None]
     renamed = _renamed(rounds[-1]) if rounds else None
-    trained = accuracy_of_steps(record, last=100)
+    trained, shares = accuracy_of_steps(record, last=100), label_shares(record)
+    learnt = shares is not None and trained > float(shares.max()) + 0.1
     if renamed is not None and (
-        trained > max(_KNOWS, rounds[-1].accuracy + 0.1) or renamed.accuracy > rounds[-1].accuracy + _TELLS
+        trained > max(_KNOWS, rounds[-1].accuracy + 0.1) or (learnt and renamed.accuracy > rounds[-1].accuracy + _TELLS)
     ):
         yield Diagnosis(
             code="class-map",
