@@ -18,11 +18,11 @@ import argparse
 import dataclasses
 import gzip
 import json
-import math
 import pickle
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +142,22 @@ def cases(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def plan_of(case: dict[str, Any]) -> tuple[Plan, Plan]:
     """Return the plan of a case and the one that works."""
-    classes = int(load(case["data"])[1].max()) + 1
-    works = Plan(classes=classes, network=case["network"])
-    if case["network"] == "mobilenet":
-        works = dataclasses.replace(works, lr=0.01, epochs=2, train_images=480)
+    works = working_plan(case["data"], case["network"])
     if "variation" in case:
         return healthy(works, case["variation"]), works
     return FAULTS[case["fault"]][1](works, case["strength"]), works
+
+
+def working_plan(data: str, network: str) -> Plan:
+    """Return the plan into which faults are put."""
+    works = Plan(classes=int(load(data)[1].max()) + 1, network=network)
+    return dataclasses.replace(works, lr=0.01, epochs=2, train_images=480) if network == "mobilenet" else works
+
+
+@cache
+def working_accuracy(data: str, network: str) -> float:
+    """Return the accuracy of the same training without a fault."""
+    return float(train(working_plan(data, network), data, weights=str(WEIGHTS)).accuracy)
 
 
 def run(case: dict[str, Any], *, advice: bool, out: Path) -> dict[str, Any]:
@@ -161,6 +170,7 @@ def run(case: dict[str, Any], *, advice: bool, out: Path) -> dict[str, Any]:
         **case,
         "code": FAULTS[case["fault"]][0] if "fault" in case else None,
         "accuracy": outcome.accuracy,
+        "working": working_accuracy(case["data"], case["network"]),
         "error": outcome.error,
         **said_of(doctor.record),
         "overhead": doctor.record.overhead_s / max(doctor.record.seconds, 1e-9),
@@ -169,7 +179,7 @@ def run(case: dict[str, Any], *, advice: bool, out: Path) -> dict[str, Any]:
     with gzip.open(record_path(case, out), "wb", compresslevel=1) as file:
         pickle.dump(doctor.record, file)
     if advice and row["named"] and "fault" in case:
-        advised = mended(plan, works, row["named"][0])
+        advised = mended(plan, works, row["named"][0], row["fix"])
         row["advised_accuracy"] = train(advised, case["data"], weights=str(WEIGHTS)).accuracy
     return row
 
@@ -181,6 +191,7 @@ def said_of(record: Record) -> dict[str, Any]:
     return {
         "named": [each.code for each in alarms],
         "confidence": [round(each.confidence, 2) for each in alarms],
+        "fix": alarms[0].fix if alarms else "",
         "notes": [each.code for each in findings if each.severity == "note"],
         "baselines": {name: rules(record) for name, rules in BASELINES.items()},
         "unseen": record.unseen,
@@ -225,20 +236,10 @@ def judged(row: dict[str, Any], named: list[str]) -> tuple[bool, bool, bool]:
     return any(hits[:1]), any(hits[:3]), bool(named)
 
 
-def working(rows: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """Return the median accuracy of the healthy trainings of each data set and network."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if not row["code"]:
-            found.setdefault((row["data"], row["network"]), []).append(row["accuracy"])
-    return {key: float(np.median(values)) for key, values in found.items()}
-
-
 def summary(half: str, rows: list[dict[str, Any]]) -> list[str]:
     """Return a line for the doctor and for each baseline."""
-    works = working(rows)
     faulty = [row for row in rows if row["code"]]
-    lost = {row["case"]: works.get((row["data"], row["network"]), math.nan) - row["accuracy"] for row in faulty}
+    lost = {row["case"]: row["working"] - row["accuracy"] for row in faulty}
     harmed = [row for row in faulty if lost[row["case"]] >= COSTS or row["code"] in OF_EVALUATION]
     sound = [row for row in rows if not row["code"] and row["accuracy"] >= REACHES[row["data"]]]
     lines = [f"{half}: {len(faulty)} faulty, {len(harmed)} of them harmful, and {len(sound)} healthy trainings"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -154,16 +155,16 @@ def _schedule(plan: Plan, optimizer: torch.optim.Optimizer, steps: int) -> Any:
     return None
 
 
-def mended(plan: Plan, works: Plan, code: str) -> Plan:
+def mended(plan: Plan, works: Plan, code: str, fix: str) -> Plan:
     """Return the plan after the advice that goes with a code was followed; fields that it does not speak of stay.
 
     Args:
         works: the plan that the fault was put into: what a person who follows the advice ends with.
+        fix: what the finding says to do; it names the learning rate to take.
     """
-    if code == "learning-rate-high":
-        return dataclasses.replace(plan, lr=plan.lr / 10)
-    if code == "learning-rate-low":
-        return dataclasses.replace(plan, lr=plan.lr * 10)
+    rate = re.search(r"learning rate to (?:about )?([\d.e-]+\d)", fix)
+    if code in ("learning-rate-high", "learning-rate-low") and rate:
+        return dataclasses.replace(plan, lr=float(rate[1]))
     return dataclasses.replace(plan, **{name: getattr(works, name) for name in ADVICE.get(code, ())})
 
 
