@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fovea.core.registry import Entry
 from fovea.doctor.diagnosis import diagnose
+from fovea.doctor.reading import several_targets
 from fovea.doctor.record import Batch, Group, Layer, Loss, Network, Optimiser, Parameter, Record, Round, Step
 
 
@@ -138,3 +141,21 @@ def test_a_needle_eye_is_named_where_a_plain_classifier_does_no_better(channels:
         for place, label in enumerate(gallery.labels)
     ]
     assert alarms(record) == expected
+
+
+@pytest.mark.parametrize(("calls", "expected"), [(60, False), (120, True)])
+def test_two_heads_are_told_by_their_losses_for_each_backward(calls: int, expected: bool) -> None:
+    record = trained([800, 800, 800])
+    record.losses[0].calls = calls
+    assert several_targets(record) is expected
+
+
+def test_what_libraries_warn_of_while_a_record_is_read_is_not_the_users_affair(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    def warns(record: Record) -> list[Any]:
+        warnings.warn("the number of unique classes is large", UserWarning, stacklevel=1)
+        return []
+
+    monkeypatch.setattr("fovea.doctor.diagnosis.PROBES", [Entry("warns", warns, "")])
+    assert diagnose(Record()) == [] and not recwarn.list

@@ -6,6 +6,7 @@ A finding that another one explains is not said for itself: it becomes part of t
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.probes import all_probes as all_probes
@@ -89,7 +90,9 @@ def diagnose(record: Record) -> list[Diagnosis]:
     found: list[Diagnosis] = []
     for probe in PROBES:
         try:
-            found += probe.build(record)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of libraries that a probe asks: nothing that the user could change
+                found += probe.build(record)
         except Exception as error:  # this runs at the end of somebody's training, whatever it was
             told = f"{probe.name}: {type(error).__name__}: {error}"
             record.unseen += [told] * (told not in record.unseen)

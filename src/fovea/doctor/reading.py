@@ -78,6 +78,12 @@ def several_tasks(record: Record) -> bool:
     return len(widths) > 1
 
 
+def several_targets(record: Record) -> bool:
+    """Whether losses of classes are computed several times for each backward: two heads, mixed labels, two views."""
+    calls = sum(each.calls for each in record.losses if each.phase == "train" and each.name in CLASSIFYING)
+    return calls > 1.5 * sum(step.batches for step in record.steps)
+
+
 def label_counts(record: Record) -> np.ndarray | None:
     """Return how often each class occurred among the training labels that were seen (C,), or None without any.
 

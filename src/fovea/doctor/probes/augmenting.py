@@ -19,6 +19,7 @@ from fovea.doctor.reading import (
     erased,
     evaluated_pictures,
     main_rounds,
+    several_targets,
     unlike_chance,
     within_batch,
 )
@@ -40,7 +41,7 @@ _UNLIKE = 0.65  # of the likeness among evaluated pictures
 @PROBES.register("noisy-labels", summary="a part of the training labels is wrong")
 def noisy_labels(record: Record) -> Iterator[Diagnosis]:
     """Evaluated pictures tell each other's labels, but not those of training pictures that look alike."""
-    found = _compared(record)
+    found = None if several_targets(record) else _compared(record)
     if found is None or found.near_across < found.near_within - _SAME_KIND:
         return
     if found.across <= found.commonest and not any(unlike_chance(each) for each in main_rounds(record, least=20)):

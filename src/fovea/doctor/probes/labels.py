@@ -19,6 +19,7 @@ from fovea.doctor.reading import (
     label_counts,
     label_shares,
     main_rounds,
+    several_targets,
     training_loss,
     unlike_chance,
     within_batch,
@@ -263,7 +264,7 @@ def labels_shuffled(record: Record) -> Iterator[Diagnosis]:
 
 def _contradicted(record: Record) -> Iterator[Diagnosis]:
     """Yield that training pictures look like evaluated ones, whose labels tell theirs no better than guessing."""
-    found = compare(record.galleries["train"], evaluated_pictures(record))
+    found = None if several_targets(record) else compare(record.galleries["train"], evaluated_pictures(record))
     if found is None or found.across > found.commonest or found.near_across < found.near_within - _UNLIKE:
         return
     yield Diagnosis(
