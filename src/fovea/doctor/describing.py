@@ -27,8 +27,8 @@ _MASKS, _MASKS_A_CALL = 1000, 64  # that are looked at
 _MOST_LABEL_CLASSES = 100_000
 _ONE_LABEL = 1.5  # in sum
 _ABOVE_ZERO = 1e-4  # what rounding leaves of the logarithm of 1
-_ALIKE = 1.6  # times that, up to which rows may have been drawn alike
 _UNEVEN = 2.5  # times the variation of rows drawn alike; ImageNet's weights have 4 to 15
+_ALIKE = 1.6  # times that variation, up to which rows may have been drawn alike
 
 
 def network(module: nn.Module, known: Container[int] = ()) -> Network:

@@ -13,6 +13,7 @@ from fovea.doctor.record import Gallery
 
 _SIDE = 16
 _LEAST, _MOST = 100, 1000
+_SAME_KIND = 0.02  # likeness that pictures of one kind may lose between training and evaluation
 _EACH = 8  # pictures of a class, on average, from which a plain classifier can be expected to learn it
 _PICTURE_PX, _LOOKED_AT = 64, 200
 _PLAIN, _DRAWN = 3, 0.3  # grey levels within 3 x 3 pixels, and share of such places: photos have 0.05, drawings 0.6
@@ -205,6 +206,11 @@ class Compared:
     near_train: float  # median likeness of training pictures to the likest other one of training
     turned: tuple[Turned, ...]
     images: int  # training pictures
+
+    @property
+    def of_one_kind(self) -> bool:
+        """Whether training pictures are as like evaluated ones as those are to each other."""
+        return self.near_across >= self.near_within - _SAME_KIND
 
     @property
     def drop(self) -> float:

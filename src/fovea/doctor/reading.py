@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from fovea.doctor.galleries import Compared, compare
 from fovea.doctor.record import Batch, Gallery, Loss, Phase, Record, Round
 from fovea.doctor.tensors import are_pictures
 
@@ -143,6 +144,16 @@ def evaluated_pictures(record: Record) -> Gallery:
     if len(steps) > len(record.rounds) / 2:
         return Gallery()
     return every.only(row for row, step in enumerate(every.steps) if step in steps)
+
+
+def compared(record: Record) -> Compared | None:
+    """Return how training pictures look from evaluated ones, where that tells something.
+
+    None too where labels are places in the batch, as those of contrastive losses.
+    """
+    if any(within_batch(loss) for loss in record.losses):
+        return None
+    return compare(record.galleries["train"], evaluated_pictures(record))
 
 
 def held_against(record: Record) -> Iterator[tuple[Gallery, Gallery]]:

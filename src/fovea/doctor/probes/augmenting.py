@@ -12,22 +12,21 @@ import numpy as np
 
 from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.galleries import Compared, Turned, compare, opposed
+from fovea.doctor.galleries import Compared, Turned, opposed
 from fovea.doctor.reading import (
     PAINTED,
     accuracy_of_steps,
+    compared,
     erased,
     evaluated_pictures,
     main_rounds,
     several_targets,
     unlike_chance,
-    within_batch,
 )
 from fovea.doctor.record import Record
 
 # chosen on trainings of digits with none, mild and strong augmentation; not calibrated on photographs
 _NOISY = 0.1  # share of training labels that pictures contradict
-_SAME_KIND = 0.02  # likeness that pictures of one kind may lose between training and evaluation
 _IN_USE = 0.3  # share of training pictures that are likest to turned ones
 _ALWAYS = 0.75  # share from which on that is no augmentation
 _CHANGED = 0.3  # share of labels that a turn makes wrong
@@ -41,8 +40,8 @@ _UNLIKE = 0.65  # of the likeness among evaluated pictures
 @PROBES.register("noisy-labels", summary="a part of the training labels is wrong")
 def noisy_labels(record: Record) -> Iterator[Diagnosis]:
     """Evaluated pictures tell each other's labels, but not those of training pictures that look alike."""
-    found = None if several_targets(record) else _compared(record)
-    if found is None or found.near_across < found.near_within - _SAME_KIND:
+    found = None if several_targets(record) else compared(record)
+    if found is None or not found.of_one_kind:
         return
     if found.across <= found.commonest and not any(unlike_chance(each) for each in main_rounds(record, least=20)):
         return  # no noise: labels have nothing to do with the pixels, or mean something else
@@ -87,7 +86,7 @@ def label_changing_augmentation(record: Record) -> Iterator[Diagnosis]:
                 evidence={"transforms": loader.moves, "targets": loader.places},
             )
             return
-    found = _compared(record)
+    found = compared(record)
     turn = None if found is None else _in_use(found)
     if found is None or turn is None:
         yield from _mirrored_classes(record)
@@ -160,7 +159,7 @@ def _mirrored_classes(record: Record) -> Iterator[Diagnosis]:
 @PROBES.register("augmentation-too-strong", summary="augmentation after which little is left to see")
 def augmentation_too_strong(record: Record) -> Iterator[Diagnosis]:
     """Training pictures are unlike evaluated ones, and the network tells fewer labels than plain likeness does."""
-    found = _compared(record)
+    found = compared(record)
     rounds = [each for each in main_rounds(record, least=20) if each.judged]
     if found is None or not rounds or _in_use(found) is not None:
         return
@@ -181,13 +180,6 @@ def augmentation_too_strong(record: Record) -> Iterator[Diagnosis]:
             confirm="validation accuracy rises with half of its strength",
             evidence={"likeness": found.near_across, "usual": found.near_within, "accuracy": reached},
         )
-
-
-def _compared(record: Record) -> Compared | None:
-    """Return the comparison; None too where labels are places in the batch, as those of contrastive losses."""
-    if any(within_batch(loss) for loss in record.losses):
-        return None
-    return compare(record.galleries["train"], evaluated_pictures(record))
 
 
 def _in_use(found: Compared) -> Turned | None:

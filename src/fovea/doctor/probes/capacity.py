@@ -91,7 +91,10 @@ def _is_averaged(network: Network, last: Layer) -> bool:
 
 @PROBES.register("under-capacity", summary="a network too small for what it is asked")
 def under_capacity(record: Record) -> Iterator[Diagnosis]:
-    """Training has come to rest at an accuracy that a plain linear classifier of small pictures surpasses."""
+    """Training has come to rest at an accuracy that a plain linear classifier of small pictures surpasses.
+
+    Or at a low one behind a convolution of one or two channels, even where that classifier does no better.
+    """
     shares = label_shares(record)
     reached = accuracy_of_steps(record, last=50)
     if shares is None or len(record.steps) < 60 or not reached < 0.9 or not _at_rest(record):

@@ -10,10 +10,11 @@ from scipy.optimize import linear_sum_assignment
 
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.galleries import are_drawings, compare, copied, equal, leaked, learnable
+from fovea.doctor.galleries import are_drawings, copied, equal, leaked, learnable
 from fovea.doctor.reading import (
     accuracy_of_steps,
     batches_of,
+    compared,
     evaluated_pictures,
     held_against,
     label_counts,
@@ -36,7 +37,6 @@ _BEHIND = 0.3  # points of recall that small classes may lie behind the accuracy
 _LEAKED, _CHANGED = 0.05, 0.1  # of the evaluated pictures: as they are, and changed; cells look alike
 _LEAST_PX = 32  # smaller pictures are all coarse structure, which many share
 _LOOKED_AT, _LOOKED_AT_A_SECOND = (240, 1000), 15  # pictures compared as copies, and as many of a long training
-_UNLIKE = 0.02  # likeness that pictures of one kind may lose between training and evaluation
 _NEARLY_ALL = 0.85  # of the labels: whoever says that class always is hardly surpassed
 _LEAST_HELD = 5  # evaluated images of a class, for its recall to mean something
 
@@ -264,8 +264,8 @@ def labels_shuffled(record: Record) -> Iterator[Diagnosis]:
 
 def _contradicted(record: Record) -> Iterator[Diagnosis]:
     """Yield that training pictures look like evaluated ones, whose labels tell theirs no better than guessing."""
-    found = None if several_targets(record) else compare(record.galleries["train"], evaluated_pictures(record))
-    if found is None or found.across > found.commonest or found.near_across < found.near_within - _UNLIKE:
+    found = None if several_targets(record) else compared(record)
+    if found is None or found.across > found.commonest or not found.of_one_kind:
         return
     yield Diagnosis(
         code="labels-shuffled",

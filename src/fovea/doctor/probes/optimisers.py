@@ -58,7 +58,8 @@ def missing_zero_grad(record: Record) -> Iterator[Diagnosis]:
 def learning_rate_high(record: Record) -> Iterator[Diagnosis]:
     """The loss rises above where it began or leaps, while updates are large against the weights.
 
-    Healthy updates are about 1e-3 of the weights (cs231n, "Ratio of weights:updates").
+    Healthy updates are about 1e-3 of the weights (cs231n, "Ratio of weights:updates"). A training that leaps and then
+    comes far below guessing is told with a note.
     """
     values = losses_of_steps(record)
     values = values[np.isfinite(values)]
