@@ -1,6 +1,6 @@
 """What watching costs: the same seeded training with and without the doctor, by turns, in one process.
 
-    .venv/bin/python bench/doctor_overhead.py [--repeats 5] [--steps 300] [--device cuda]
+    .venv/bin/python bench/doctor_overhead.py [--repeats 5] [--steps 300] [--kinds 1] [--device cuda]
 
 Three networks, from one whose step takes a few milliseconds to a ResNet-18. Each row is a whole training: medians over
 repeats of the seconds with and without, their ratio, and what the doctor itself says that it took. Weights at the end
@@ -45,10 +45,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--kinds", type=int, default=len(KINDS), metavar="N", help="only the first, quickest ones")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     print(f"{'training':<28}{'steps':>7}{'ms/step':>9}{'watched':>9}{'ratio':>8}{'own count':>11}{'samples':>9}")
-    for name, (build, side, share) in KINDS.items():
+    for name, (build, side, share) in list(KINDS.items())[: given.kinds]:
         steps = max(20, round(share * given.steps))
         alone, watched, own, samples = [], [], 0.0, 0
         train(build, side, steps=5, device=given.device)
