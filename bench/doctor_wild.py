@@ -1,4 +1,4 @@
-"""The doctor on scripts whose authors had not seen it, in five hands, broken or sound.
+"""The doctor on scripts whose authors had not seen it, in seven hands, broken or sound.
 
     python bench/doctor_wild.py                 # all; goes on where it stopped
     python bench/doctor_wild.py --hand c        # one hand alone
@@ -9,7 +9,8 @@ The scripts lie in bench/wild. What is broken in each stands in its docstring, w
 change, and, where that was measured, its accuracy as it is and once it is mended. They were written from the
 catalogue of faults alone, in the styles of forums, notebooks and repositories, on groceries, blood cells, digits and
 pictures that they draw themselves; those that need ../shared are left out where it is not there. Each is run as a
-user would: `python -m fovea.doctor script.py`.
+user would: `python -m fovea.doctor script.py`. Hand g uses Lightning, Hugging Face's Trainer, accelerate, fastai and
+timm's parts, and is run in the peers' environment (`make bench-env`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from typing import Any
 BENCH = Path(__file__).resolve().parent
 SCRIPTS, OUT = BENCH / "wild", BENCH / "out" / "doctor_wild"
 SHARED = Path(os.environ.get("FOVEA_SHARED", BENCH.parents[1] / "shared"))
-HANDS = ("a", "b", "c", "d", "e")
+HANDS = ("a", "b", "c", "d", "e", "f", "g")
+PEERS = BENCH / ".peers-venv" / "bin" / "python"  # which hand g needs
 MOST_S = 600
 
 
@@ -49,7 +51,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     chosen = [
         script
-        for script in sorted(SCRIPTS.glob("[a-e][0-9]*.py"))
+        for script in sorted(SCRIPTS.glob("[a-g][0-9]*.py"))
         if script.name.startswith(given.hand or "") and script.name.startswith(tuple(given.only))
     ]
     rows = []
@@ -70,9 +72,15 @@ def run(script: Path) -> None:
         print(f"{script.name}: left out, there is no {SHARED}", file=sys.stderr)
         return
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "FOVEA_SHARED": str(SHARED)}
+    python = sys.executable
+    if script.name.startswith("g"):
+        python, environment["PYTHONPATH"] = str(PEERS), str(BENCH.parent / "src")
+        if not PEERS.exists():
+            print(f"{script.name}: left out, there is no {PEERS} (make bench-env)", file=sys.stderr)
+            return
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, __file__, "--one", str(script)],
+        [python, __file__, "--one", str(script)],
         env=environment,
         capture_output=True,
         text=True,

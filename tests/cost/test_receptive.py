@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from fovea.cost.counting import count
 from fovea.cost.receptive import Reach, Reaches
+from fovea.layers.pooling import GatedPool2d, MixedPool2d, PowerAveragePool2d, SoftPool2d, StochasticPool2d
 
 
 class Residual(nn.Module):
@@ -66,6 +67,10 @@ LOCAL = {
     "channels and layouts": nn.Sequential(conv(3), Shuffle(), conv(5, stride=2)),
     "cut": nn.Sequential(conv(3, stride=2), nn.ZeroPad2d((-3, -2, -3, -2)), conv(3)),
 }
+
+for pooling in (SoftPool2d, MixedPool2d, GatedPool2d, StochasticPool2d, PowerAveragePool2d):
+    for window in ({"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}):
+        LOCAL[f"{pooling.__name__}, {window}"] = nn.Sequential(conv(3), pooling(**window), conv(3))
 
 FINER = {
     "transposed": nn.Sequential(conv(3, stride=2), nn.ConvTranspose2d(4, 4, 4, 2, 1), conv(3)),
@@ -197,6 +202,15 @@ def test_an_operator_without_a_rule_is_a_named_gap() -> None:
 
     found = reach_of(nn.Sequential(conv(3), Flipped(), conv(3)), 16)
     assert (found.size_px, found.gap) == (None, "aten.flip has no rule")
+
+
+def test_places_that_an_operator_without_a_rule_has_lost_are_a_gap_too() -> None:
+    class Windowed(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.unfold(2, 3, 2).unfold(3, 3, 2).amax((-2, -1))
+
+    found = reach_of(nn.Sequential(conv(3), Windowed(), conv(3)), 16)
+    assert (found.size_px, found.gap) == (None, "aten.unfold has no rule")
 
 
 def test_every_layer_knows_what_it_sees() -> None:

@@ -206,6 +206,17 @@ FAULTS: dict[str, tuple[str, Callable[[], Training]]] = {
             ),
         ),
     ),
+    "softmax before a loss by hand": (
+        "softmax-before-loss",
+        lambda: Training(
+            build=lambda: network().append(nn.Softmax(1)),
+            loss=lambda scores, labels: -scores.log_softmax(1).gather(1, labels[:, None]).mean(),
+        ),
+    ),
+    "sigmoid before cross-entropy": (
+        "softmax-before-loss",
+        lambda: Training(build=lambda: network().append(nn.Sigmoid())),
+    ),
     "raw scores to nll_loss": ("wrong-head", lambda: Training(loss=functional.nll_loss)),
     "each with each": (
         "wrong-head",

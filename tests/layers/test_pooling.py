@@ -283,3 +283,27 @@ def test_global_pooling_takes_any_of_them() -> None:
     gem = create("pool", "global", pool="power_average")(x)
     torch.testing.assert_close(gem, x.pow(3).mean((2, 3), keepdim=True) ** (1 / 3))
     assert create("pool", "global", pool="lip", channels=3)(x).shape == (2, 3, 1, 1)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_means_computed_place_by_place_have_the_gradients_of_windows_laid_out(geometry: dict) -> None:
+    values, logits = (torch.randn(2, 3, 7, 9, dtype=torch.double, requires_grad=True) for _ in range(2))
+
+    def by_map(values: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        return WindowPool2d(**geometry).windows(values).weighted_by(logits)
+
+    def by_itself(values: torch.Tensor) -> torch.Tensor:
+        return WindowPool2d(**geometry).windows(values).weighted_by_itself()
+
+    seen, other = (WindowPool2d(**geometry).windows(each) for each in (values, logits))
+    torch.testing.assert_close(by_map(values, logits), seen.weighted_mean(other.values))
+    torch.testing.assert_close(by_itself(values), seen.weighted_mean(seen.values))
+    for function, inputs in ((by_map, (values, logits)), (by_itself, (values,))):
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs)
+    assert torch.autograd.gradcheck(by_map, (values.detach(), logits))
+
+
+def test_softpool_compiles_without_a_break() -> None:
+    pool, x = SoftPool2d(kernel_size=3, stride=2, padding=1), torch.randn(2, 3, 9, 9)
+    torch.testing.assert_close(torch.compile(pool, fullgraph=True, backend="eager")(x), pool(x))

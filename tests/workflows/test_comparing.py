@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,14 @@ import pytest
 
 from fovea.core.errors import DataError, Interrupted, ModelError, RecipeError, RunError
 from fovea.core.recipe import Recipe
+from fovea.core.recipe_io import changed
 from fovea.core.run import Run
 from fovea.data.manifest import Manifest
 from fovea.evaluation.comparison import Comparison
+from fovea.training.loop import Clock
 from fovea.workflows import comparing, training
 from fovea.workflows.comparing import compare, variants_of, with_room
+from fovea.workflows.devices import build_fabric
 from fovea.workflows.evaluating import evaluate
 from fovea.workflows.heads import compare_heads_on
 from fovea.workflows.loading import load
@@ -49,6 +54,31 @@ def parts(found: Comparison) -> dict[str, list[Run]]:
     """Return the runs of each variant."""
     folder = Path(found.terms.folder)
     return {one.name: [Run.open(folder / one.name / f"seed-{seed}") for seed in (0, 1)] for one in found.trained}
+
+
+def test_slower_variants_leave_the_first_one_a_smaller_part_of_the_budget(
+    pools: Comparison, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, data = Told(), Manifest.load(Path(pools.terms.folder) / "manifest.parquet")
+    variants = variants_of(recipe(tiny_weights), POOLS)
+    costs = {"own": 1.0, "softpool": 2.0, "lip": 6.0}
+    monkeypatch.setattr(comparing, "step_cost_s", lambda recipe, fabric: costs[recipe.model.pool or "own"])
+    clock = Clock(budget_s=900.0, started=time.monotonic())
+
+    def share_s(vary: Collection[str]) -> float:
+        fabric = build_fabric(Recipe().train)
+        return comparing._Race(tmp_path, variants, 2, data, fabric, clock, told, vary)._share_s()
+
+    assert share_s(POOLS) == pytest.approx(900 / 2 / 9, rel=0.05)
+    assert any("2.0 and 6.0 times as long" in line for line in told.said)
+    assert share_s(["train.lr"]) == pytest.approx(900 / 2 / 3, rel=0.05)
+
+
+def test_a_step_of_every_network_can_be_measured(tiny_weights: Path) -> None:
+    fabric = build_fabric(Recipe().train)
+    for variant in variants_of(recipe(tiny_weights), POOLS):
+        assert comparing.step_cost_s(variant.recipe, fabric) > 0
+    assert comparing.step_cost_s(changed(Recipe(), {"model.from_scratch": True}), fabric) == 1.0
 
 
 def test_every_variant_is_trained_with_every_seed_on_the_same_images(pools: Comparison) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fovea.core.registry import Registry
 from fovea.cost.extents import Atom, Axis, Dim, Field, merged
-from fovea.cost.formulas import ATTENTION, BATCH_NORMS, ELEMENTWISE
+from fovea.cost.formulas import ATTENTION, BATCH_NORMS, CREATION, ELEMENTWISE
 from fovea.cost.watching import Call
 
 _SAME_PLACE = frozenset(
@@ -25,6 +25,10 @@ _SAME_PLACE = frozenset(
         *("channel_shuffle", "native_channel_shuffle", "native_dropout", "bernoulli"),
     )
 )
+
+
+FRESH = frozenset(f"aten.{name}" for name in CREATION) - _SAME_PLACE
+"""Operators whose results have the shape of an image's map at most, not what it shows."""
 
 
 class Known:
@@ -116,15 +120,18 @@ def _with_dim(field: Field, position: int, dim: Dim) -> Field:
 
 
 def _windows(
-    call: Call, *, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+    sizes: Sequence[int],
+    *,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
 ) -> Callable[[Axis, int], Axis | None]:
-    shape = call.outputs[0].shape[2:]
-
     def change(axis: Axis, side: int) -> Axis | None:
         if 1 < kernel[side] == axis.size and padding[side] == 0:
             return None  # one window over the whole map: a fully connected layer, or pooling over everything
         return axis.windowed(
-            shape[side], kernel=kernel[side], stride=stride[side], padding=padding[side], dilation=dilation[side]
+            sizes[side], kernel=kernel[side], stride=stride[side], padding=padding[side], dilation=dilation[side]
         )
 
     return change
@@ -138,7 +145,7 @@ def _convolution(call: Call, known: Known) -> Field:
     settings = {name: call.arguments[name] for name in ("stride", "padding", "dilation")}
     if {*weight.shape[2:], *settings["stride"]} == {1} and not any(settings["padding"]):  # also of lists of tokens
         return _under(_with_dim(given.mixed([1]), 1, (Atom(call.result.shape[1]),)), [known.of("weight")])
-    change = _windows(call, kernel=weight.shape[2:], **settings)
+    change = _windows(call.outputs[0].shape[2:], kernel=weight.shape[2:], **settings)
     if call.arguments["transposed"]:
         change = _spread(call.result.shape[2:], kernel=weight.shape[2:], **settings)
     return _under(_each_side(given, call.result.shape, change, channels=True), [known.of("weight")])
@@ -171,13 +178,28 @@ def _pooling(call: Call, known: Known) -> Field:
 
     kernel = pair("kernel_size", ())
     change = _windows(
-        call,
+        call.outputs[0].shape[2:],
         kernel=kernel,
         stride=pair("stride", kernel),
         padding=pair("padding", (0, 0)),
         dilation=pair("dilation", (1, 1)),
     )
     return _each_side(known.all()[0], call.outputs[0].shape, change, channels=False)
+
+
+@_rule("im2col", summary="windows over the map, laid out: (B,C,H,W) -> (B,C*N,H'*W')")
+def _laid_out(call: Call, known: Known) -> Field:
+    settings = call.arguments
+    given = known.all()[0]
+    kernel, stride, padding, dilation = (settings[key] for key in ("kernel_size", "stride", "padding", "dilation"))
+    sizes = [
+        (size + 2 * padding[side] - dilation[side] * (kernel[side] - 1) - 1) // stride[side] + 1
+        for side, size in enumerate(call.inputs[0].shape[2:])
+    ]
+    change = _windows(sizes, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    field = _each_side(given, (*call.inputs[0].shape[:2], *sizes), change, channels=False)
+    images, channels, rows, columns = field.dims
+    return replace(field, dims=(images, (*channels, Atom(kernel[0] * kernel[1])), (*rows, *columns)))
 
 
 @_rule("_adaptive_avg_pool2d", "adaptive_max_pool2d", summary="windows that share out the map")

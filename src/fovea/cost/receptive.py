@@ -11,13 +11,13 @@ Source: Araujo, Norris, Sim, "Computing Receptive Fields of Convolutional Neural
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from fovea.cost.extents import Field
-from fovea.cost.fieldrules import fields_of
+from fovea.cost.fieldrules import FRESH, fields_of
 from fovea.cost.watching import Call
 
 
@@ -70,10 +70,12 @@ class Reaches:
     def saw(self, call: Call) -> None:
         """Work out the fields of what an operator made."""
         known = {id(tensor): self._fields[tensor] for tensor in call.inputs if tensor in self._fields}
-        if not known:
+        if not known or call.name in FRESH:
             return
         fields: Sequence[Field] = fields_of(call, known)
         for tensor, field in zip(call.outputs, fields, strict=True):
             self._fields[tensor] = field
         if fields and fields[0].has_positions:
             self.last = self.by_layer[call.path] = Reach.of(fields[0])
+        elif fields and fields[0].gap and self.last and any(field.has_positions for field in known.values()):
+            self.last = replace(self.last, size_px=None, gap=fields[0].gap)  # places were lost, not given up

@@ -68,7 +68,7 @@ def read_with_looks(
     multilabel: bool = False,
     unlabelled: bool = False,
     max_pixels: int = decoding.MAX_PIXELS,
-    ready: Callable[[], None] | None = None,
+    ready: Callable[[], object] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Manifest, Looks]:
     """Read labelled images into a manifest, and return the looks at the images of its table, row by row.

@@ -131,6 +131,16 @@ class Drop:
 
 
 @dataclass
+class Squashed:
+    """A loss that squashes what is squashed already, as autograd's graph tells."""
+
+    first: str  # function, such as "Softmax"
+    second: str
+    where: Place | None  # of the call of backward
+    calls: int = 0
+
+
+@dataclass
 class Compared:
     """Answers that a line of somebody's code compared with labels, in sum over its calls."""
 
@@ -363,6 +373,7 @@ class Record:
     rounds: list[Round] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     compared: list[Compared] = field(default_factory=list)
+    squashed: list[Squashed] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
     galleries: dict[Phase, Gallery] = field(default_factory=lambda: {"train": Gallery(), "eval": Gallery()})

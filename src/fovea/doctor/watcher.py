@@ -285,6 +285,8 @@ class Watcher:
         if tensors and all(each.numel() == 1 for each in tensors):
             value = sum(float(each.detach()) for each in tensors)
             self._writing.backward(value, [call for call in self._losses if call.reached])
+        if self.pace.sampling and len(tensors) == 1:
+            self._writing.graph(tensors[0])
         self._settle_passed()
 
     def step_begins(self, optimizer: Optimizer) -> None:

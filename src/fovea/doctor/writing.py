@@ -11,10 +11,12 @@ import torch
 
 from fovea.doctor import describing
 from fovea.doctor.files.linking import FileWatch
+from fovea.doctor.graphs import squashed_twice
 from fovea.doctor.judging import count, judge, keep_decisions
 from fovea.doctor.pace import Pace
 from fovea.doctor.pending import Forward, LossCall
-from fovea.doctor.record import Batch, Loss, NonFinite, Phase, Record, Round, Step
+from fovea.doctor.record import Batch, Loss, NonFinite, Phase, Record, Round, Squashed, Step
+from fovea.doctor.senses.places import calling_place
 from fovea.doctor.tensors import (
     agreement_with_mask,
     are_pictures,
@@ -79,6 +81,17 @@ class Writing:
         if not losses:
             self.step.loss = _running_mean(self.step.loss, value, self.step.batches)
         self.step.flipped |= bool(losses) and all(each.is_negated for each in losses)
+
+    def graph(self, loss: torch.Tensor) -> None:
+        """A value was propagated back at a sample: look at how it was computed."""
+        found = squashed_twice(loss)
+        if found is None:
+            return
+        known = next((each for each in self._record.squashed if (each.first, each.second) == found), None)
+        if known is None:
+            known = Squashed(*found, calling_place())
+            self._record.squashed.append(known)
+        known.calls += 1
 
     def trained(self, call: Forward) -> None:
         """A call of a network was training."""

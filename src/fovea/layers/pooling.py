@@ -137,7 +137,7 @@ class GatedPool2d(WindowPool2d):
 
     def pool(self, seen: Windows, x: Tensor) -> Tensor:
         """Mix the maximum and the mean as each window says."""
-        gate = torch.sigmoid((seen.values * self.mask).sum(-1))
+        gate = torch.sigmoid((seen.values * self.mask[:, None, None]).sum(2))
         return gate * seen.largest() + (1 - gate) * seen.mean()
 
 
@@ -161,12 +161,12 @@ class StochasticPool2d(WindowPool2d):
     def pool(self, seen: Windows, x: Tensor) -> Tensor:
         """Draw, or take the expectation."""
         values = seen.values.clamp_min(0)
-        total = values.sum(-1, keepdim=True)
+        total = values.sum(2, keepdim=True)
         if not self.training:
-            return (values / total.where(total > 0, 1) * values).sum(-1)
-        chances = values.detach().where(total > 0, 1).flatten(0, -2)  # (B,C,H',W',N) -> (B*C*H'*W',N)
-        drawn = torch.multinomial(chances, 1).view_as(total)
-        return values.gather(-1, drawn).squeeze(-1)
+            return (values / total.where(total > 0, 1) * values).sum(2)
+        chances = values.detach().where(total > 0, 1).movedim(2, -1)  # (B,C,N,H',W') -> (B,C,H',W',N)
+        drawn = torch.multinomial(chances.flatten(0, -2), 1).view(chances.shape[:-1])
+        return values.gather(2, drawn.unsqueeze(2)).squeeze(2)
 
 
 @POOLING.register("power_average", summary="(Σaᵖ / N)^(1/p), p learnt; over the whole map GeM (Gulcehre 2014)")
@@ -203,7 +203,7 @@ class PowerAveragePool2d(WindowPool2d):
         p = precise(self.log_p).exp()
         powers = seen.barred(p * seen.values.clamp_min(self.smallest).log())  # log aᵖ
         count = torch.as_tensor(seen.count(), dtype=powers.dtype, device=powers.device)
-        return ((torch.logsumexp(powers, -1) - count.log()) / p).exp()
+        return ((torch.logsumexp(powers, 2) - count.log()) / p).exp()
 
 
 @POOLING.register(
@@ -237,7 +237,7 @@ class DetailPreservingPool2d(WindowPool2d):
 
     def pool(self, seen: Windows, x: Tensor) -> Tensor:
         """Take the mean weighted by detail."""
-        detail = seen.values - _smoothed(seen.mean())[..., None]
+        detail = seen.values - _smoothed(seen.mean()).unsqueeze(2)
         if not self.symmetric:
             detail = detail.clamp_min(0)
         magnitude = (detail**2 + self.epsilon**2).sqrt()
@@ -277,7 +277,7 @@ class LocalImportancePool2d(WindowPool2d):
 
     def pool(self, seen: Windows, x: Tensor) -> Tensor:
         """Take the mean weighted by importance."""
-        return seen.weighted_mean(self.windows(self.logit(x)).values)
+        return seen.weighted_by(self.logit(x))
 
 
 class ImportanceLogit(nn.Module):
@@ -312,4 +312,4 @@ class SoftPool2d(WindowPool2d):
 
     def pool(self, seen: Windows, x: Tensor) -> Tensor:
         """Take the mean weighted by itself."""
-        return seen.weighted_mean(seen.values)
+        return seen.weighted_by_itself()

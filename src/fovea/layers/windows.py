@@ -1,13 +1,13 @@
 """The windows that pooling looks through: which places of a map lie in each. What is made of them is for `pooling`.
 
-torch cuts its windows inside its kernels; here they are laid out as an axis, so that a layer is a formula over it.
-That costs memory: kernel² / stride² times the map. Half precision is raised to float32 for the arithmetic.
+torch cuts its windows inside its kernels. Where those have what a layer needs (maximum, mean) they are used, and a mean
+weighted by another map is computed place by place; else the windows are laid out as an axis, so that a layer is a
+formula over it. That costs memory: kernel² / stride² times the map. Half precision is raised to float32.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
@@ -15,6 +15,9 @@ from timm.models import register_notrace_module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fovea.layers.frames import Frame, weighted_mean
+
+_LEAST = -1e30  # beyond the map, where nothing may count: finite, since 0 · inf is no number
 Size = int | tuple[int, int]
 
 
@@ -31,41 +34,100 @@ class Geometry(_Kernel, total=False):
     ceil_mode: bool
 
 
-@dataclass(frozen=True)
 class Windows:
-    """The windows of one map. In the shapes N is the number of places in a window.
+    """The windows of one map (B,C,H,W). In the shapes N is the number of places in a window.
 
-    Attributes:
-        values: (B,C,H',W',N), 0 where a window reaches beyond the map.
-        barrier: (1,1,H',W',N), 0 inside and -inf beyond the map; None where no window reaches beyond.
+    Args:
+        x: the map.
+        frame: the geometry; None for one window that is the whole map.
     """
 
-    values: Tensor
-    barrier: Tensor | None = None
+    def __init__(self, x: Tensor, frame: Frame | None) -> None:
+        self.map = precise(x)
+        self.frame = frame
+        self._margins = (0, 0, 0, 0) if frame is None else frame.margins(x)
+        self._values: Tensor | None = None
+
+    @property
+    def values(self) -> Tensor:
+        """What lies in each window, (B,C,N,H',W'): 0 where it reaches beyond the map."""
+        if self._values is None:
+            self._values = self._laid_out(self.map, fill=0.0)
+        return self._values
+
+    @property
+    def barrier(self) -> Tensor | None:
+        """0 inside and -inf beyond the map, (1,1,N,H',W'); None where no window reaches beyond."""
+        if max(self._margins) <= 0:
+            return None
+        return self._laid_out(self.map.new_zeros((1, 1, *self.map.shape[-2:])), fill=-math.inf)
 
     def barred(self, logits: Tensor) -> Tensor:
-        """Return logits (B,C,H',W',N) with -inf where a window reaches beyond the map."""
-        return logits if self.barrier is None else logits + self.barrier
+        """Return logits (B,C,N,H',W') with -inf where a window reaches beyond the map."""
+        barrier = self.barrier
+        return logits if barrier is None else logits + barrier
 
     def largest(self) -> Tensor:
         """Return the maximum of each window, (B,C,H',W')."""
-        return self.barred(self.values).amax(-1)
+        if self.frame is None:
+            return self.map.amax((2, 3), keepdim=True)
+        return F.max_pool2d(
+            self.map,
+            self.frame.kernel,
+            self.frame.stride,
+            self.frame.padding,
+            self.frame.dilation,
+            self.frame.ceil_mode,
+        )
 
     def count(self) -> Tensor | int:
         """Return how many places of each window lie in the map."""
-        return self.values.shape[-1] if self.barrier is None else self.barrier.exp().sum(-1)
+        barrier = self.barrier
+        return self.values.shape[2] if barrier is None else barrier.exp().sum(2)
 
     def mean(self) -> Tensor:
         """Return the mean of each window, (B,C,H',W')."""
-        return self.values.sum(-1) / self.count()
+        if self.frame is None:
+            return self.map.mean((2, 3), keepdim=True)
+        if self.frame.dilation == (1, 1):
+            frame = self.frame
+            return F.avg_pool2d(
+                self.map, frame.kernel, frame.stride, frame.padding, frame.ceil_mode, count_include_pad=False
+            )
+        return self.values.sum(2) / self.count()
 
     def weighted_mean(self, logits: Tensor) -> Tensor:
-        """Return Σ eᵍa / Σ eᵍ of each window, (B,C,H',W'), for logits g of shape (B,C,H',W',N).
+        """Return Σ eᵍa / Σ eᵍ of each window, (B,C,H',W'), for logits g of shape (B,C,N,H',W').
 
         The softmax subtracts the window's largest logit first, so none is too large for it. Dividing the mean of eᵍa by
         that of eᵍ, as most papers write it, overflows in float32 from g = 89 on.
         """
-        return (torch.softmax(self.barred(logits), -1) * self.values).sum(-1)
+        return (torch.softmax(self.barred(logits), 2) * self.values).sum(2)
+
+    def weighted_by(self, logits: Tensor) -> Tensor:
+        """Return the same for logits that are a map (B,C,H,W), which need not be laid out for it."""
+        other = Windows(logits, self.frame)
+        if self.frame is None or torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return self.weighted_mean(other.values)
+        return weighted_mean(self._padded(self.map, 0.0), self._padded(other.map, -math.inf), self.frame)
+
+    def weighted_by_itself(self) -> Tensor:
+        """Return the same for logits that are the values."""
+        if self.frame is None or torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return self.weighted_mean(self.values)
+        return weighted_mean(self._padded(self.map, _LEAST), None, self.frame)
+
+    def _padded(self, x: Tensor, fill: float) -> Tensor:
+        return x if self._margins == (0, 0, 0, 0) else F.pad(x, self._margins, value=fill)
+
+    def _laid_out(self, x: Tensor, *, fill: float) -> Tensor:
+        frame = self.frame
+        if frame is None:
+            return x.flatten(2)[..., None, None]  # (B,C,H,W) -> (B,C,H*W,1,1)
+        x = self._padded(x, fill)
+        sizes = (each.shape[2:] for each in frame.slices(x[:1, :1])[:1])
+        columns = F.unfold(x, frame.kernel, frame.dilation, stride=frame.stride)  # (B,C*N,H'*W')
+        return columns.view(*x.shape[:2], -1, *next(sizes))
 
 
 @register_notrace_module
@@ -116,11 +178,10 @@ class WindowPool2d(nn.Module):
         raise NotImplementedError
 
     def windows(self, x: Tensor) -> Windows:
-        """Lay out the windows of a map (B,C,H,W)."""
-        values = self._cut(precise(x), fill=0.0)
-        if self.kernel_size is None or (self.padding == (0, 0) and not self.ceil_mode):
-            return Windows(values)
-        return Windows(values, self._cut(values.new_zeros((1, 1, *x.shape[-2:])), fill=-math.inf))
+        """Return the windows of a map (B,C,H,W)."""
+        if self.kernel_size is None or self.stride is None:
+            return Windows(x, None)
+        return Windows(x, Frame(self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode))
 
     def extra_repr(self) -> str:
         """Show the geometry as torch does."""
@@ -130,30 +191,6 @@ class WindowPool2d(nn.Module):
             f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
             f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
         )
-
-    def _cut(self, x: Tensor, *, fill: float) -> Tensor:
-        if self.kernel_size is None or self.stride is None:
-            return x.flatten(2)[:, :, None, None]  # (B,C,H,W) -> (B,C,1,1,H*W)
-        spans = [d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
-        top, left = self.padding
-        bottom, right = (self._beyond(x.shape[axis + 2], spans[axis], axis) for axis in (0, 1))
-        if (top, left, bottom, right) != (0, 0, 0, 0):  # below zero it crops: rows that no window reaches
-            x = F.pad(x, (left, right, top, bottom), value=fill)
-        for axis in (0, 1):
-            x = x.unfold(axis + 2, spans[axis], self.stride[axis])
-        return x[..., :: self.dilation[0], :: self.dilation[1]].flatten(-2)  # (B,C,H',W',kh,kw) -> (B,C,H',W',N)
-
-    def _beyond(self, size: int, span: int, axis: int) -> int:
-        """Return how far the last window reaches beyond the end of a map of that size."""
-        assert self.stride is not None
-        stride, padding = self.stride[axis], self.padding[axis]
-        room = size + 2 * padding - span
-        if room < 0:
-            raise ValueError(f"a map of {size} places with padding {padding} is smaller than the window, {span}")
-        steps = -(-room // stride) if self.ceil_mode else room // stride
-        if self.ceil_mode and steps * stride >= size + padding:  # as torch: no window begins in the last padding
-            steps -= 1
-        return steps * stride + span - size - padding
 
 
 def pair(size: Size) -> tuple[int, int]:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fovea.core.errors import DataError, FoveaError
 from fovea.core.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fovea.models.catalogue import Loaded
 
 
 def check_folder(folder: Path | str, *, hint: str) -> None:
@@ -31,17 +35,17 @@ def check_apart(data: Path | str, folder: Path | str) -> None:
         raise DataError(f"{folder} lies inside {data}, which must stay as it is", hint="choose a folder beside it")
 
 
-def check_network(recipe: Recipe) -> None:
+def check_network(recipe: Recipe) -> Loaded | None:
     """Raise `ModelError` or `UnknownName` unless the recipe's network can be built, loaded and changed as it says.
 
-    It is built and dropped, since how many classes it needs is not known yet; that takes a tenth of a second for
-    networks as small as the default.
+    It is built for two classes, since how many it needs is not known yet, and returned; that takes a tenth of a second
+    for networks as small as the default. None where only the data decide which it is.
     """
     if recipe.model.from_scratch and recipe.model.name is None and not recipe.model.exchanged:
-        return
+        return None
     from fovea.models.catalogue import create  # the networks' libraries take seconds to import
 
-    create(
+    return create(
         recipe.model.name,
         classes=2,
         weights=recipe.model.weights,

@@ -6,8 +6,9 @@
     OUT/<variant>/seed-<n>/        a run folder each, with answers.parquet: what its model says of the judged images
 
 The first training, of the first variant, decides what depends on measured time (view, rung, epochs); the others are
-given its decisions. All see the same images in the same splits. Of a budget each training is given an equal part when
-that is decided; how many seeds really fit shows as they go, and those that do not are left out, for all variants alike.
+given its decisions. All see the same images in the same splits. Of a budget each training is given its part when that
+is decided, larger where a measured step of its network takes longer; how many seeds really fit shows as they go, and
+those that do not are left out, for all variants alike.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from lightning_fabric import Fabric
 
 from fovea.core.errors import DataError, Interrupted, RecipeError, RunError
@@ -41,7 +43,8 @@ from fovea.evaluation.environment import environment
 from fovea.evaluation.outoffold import load_table, save_table
 from fovea.models.bundle import load_bundle
 from fovea.training.loop import Clock
-from fovea.training.session import PLAN
+from fovea.training.planning import measure_step_s
+from fovea.training.session import PLAN, noise_images
 from fovea.workflows import evaluating, training
 from fovea.workflows.beforehand import check_folder, check_network
 from fovea.workflows.devices import build_fabric
@@ -49,6 +52,8 @@ from fovea.workflows.loading import load
 from fovea.workflows.machine import prepare, stop_on_signal
 
 LEAST_S = 20.0  # a training is given this much before a second seed is
+SLOWER = 0.8  # of an equal part, below which the others' slowness is told
+MEASURED_BATCH = 8  # images of the step that is measured
 PAGE, RESULT, ANSWERS = "comparison.html", "comparison.json", "answers.parquet"
 _DECIDES = {  # setting → decisions of a plan that depend on it
     "data.input_size": ("views",),
@@ -148,6 +153,17 @@ def shared(decisions: Mapping[str, Any], vary: Collection[str]) -> dict[str, Any
     if "whole" in kept and not {"model.name", "model.weights"}.isdisjoint(vary):
         kept["whole"] = {**kept["whole"], "frozen": 0}  # networks have other numbers of stages
     return kept
+
+
+def step_cost_s(recipe: Recipe, fabric: Fabric) -> float:
+    """Return the seconds that one step of training the recipe's network takes on a few images of its size."""
+    loaded = check_network(recipe)
+    if loaded is None:  # a small one, whose size the data decide
+        return 1.0
+    side = int(recipe.data.input_size or loaded.pretrained_cfg["input_size"][-1])
+    images = noise_images(side, batch=min(MEASURED_BATCH, recipe.train.batch_size))
+    model = loaded.model.to(fabric.device).to(memory_format=torch.channels_last)
+    return measure_step_s(model, fabric.to_device(images))
 
 
 def _name(settings: Mapping[str, Any]) -> str:
@@ -279,8 +295,15 @@ class _Race:
         return split, self.manifest.usable(split)
 
     def _share_s(self) -> float:
-        """Return an equal part of the budget in seconds; where that is too short to train in, seeds go first."""
-        round_s = self.clock.left_s() / len(self.variants)
+        """Return the part of the budget for the first training in seconds; where that is too short, seeds go first."""
+        of_round = 1 / len(self.variants)
+        if any(key.startswith("model.") or key == "data.input_size" for key in self.vary):
+            costs = [step_cost_s(variant.recipe, self.fabric) for variant in self.variants]
+            of_round = costs[0] / sum(costs)
+            if of_round < SLOWER / len(self.variants):
+                told = [f"{cost / costs[0]:.1f}" for cost in costs[1:]]
+                self.progress.say(f"a step of the others takes {listed(told)} times as long: fewer epochs fit")
+        round_s = self.clock.left_s() * of_round
         return max(1.0, round(max(round_s / self.seeds, min(LEAST_S, round_s)), 2))
 
     def _round_s(self) -> float:

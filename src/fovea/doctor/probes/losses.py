@@ -16,6 +16,12 @@ _ALWAYS = 0.95  # of the calls looked at
 _BINARY = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
 _LEAST_CLASSES, _LEAST_EXPECTED = 3, 30  # images that the rarest class alone would have right
 _RELIABLY = 0.4  # of those
+_LEAST_GRAPHS = 2  # losses whose computation was looked at
+_WRITTEN = {
+    "LogSoftmax": "log_softmax",
+    "LogSigmoid": "logsigmoid",
+    "BinaryCrossEntropyWithLogits": "binary_cross_entropy_with_logits",
+}
 _CONTRADICTS = 0.3  # correlation of outputs with masks; a network that learns nothing is near 0
 _UNBOUNDED = 100.0  # times its size at the start
 
@@ -26,6 +32,12 @@ def softmax_before_loss(record: Record) -> Iterator[Diagnosis]:
 
     With one-hot probabilities cross-entropy has the floor ln(e + C - 1) - 1 (0.31 for two classes, 1.46 for ten).
     """
+    found = list(_probabilities_given(record))
+    yield from found or _squashed_twice(record)
+
+
+def _probabilities_given(record: Record) -> Iterator[Diagnosis]:
+    """Look at the scores that loss functions were given."""
     for loss in record.losses:
         if loss.phase != "train" or not loss.looked_at:
             continue
@@ -53,6 +65,25 @@ def softmax_before_loss(record: Record) -> Iterator[Diagnosis]:
             confirm="the loss at the start changes and training accuracy rises faster",
             evidence={"classes": loss.classes, "loss_floor": round(floor, 4), "calls": loss.looked_at},
             where=loss.where,
+        )
+
+
+def _squashed_twice(record: Record) -> Iterator[Diagnosis]:
+    """Look at how a loss was computed, whatever has computed it."""
+    for each in record.squashed:
+        if each.calls < _LEAST_GRAPHS:
+            continue
+        first, second = each.first.lower(), _WRITTEN.get(each.second, each.second.lower())
+        yield Diagnosis(
+            code="softmax-before-loss",
+            confidence=0.95,
+            message=f"the loss applies {second} to what {first} has made probabilities of already (in {each.calls} "
+            "losses whose computation was looked at), so that no answer can become a sure one",
+            fix=f"remove the {first} from the network or from the loss, and give the raw scores to {second}; apply "
+            f"{first} where probabilities are wanted",
+            confirm="the loss falls further and training accuracy rises faster",
+            evidence={"first": first, "second": second, "calls": each.calls},
+            where=each.where,
         )
 
 
