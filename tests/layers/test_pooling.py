@@ -287,7 +287,7 @@ def test_global_pooling_takes_any_of_them() -> None:
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_means_computed_place_by_place_have_the_gradients_of_windows_laid_out(geometry: dict) -> None:
-    values, logits = (torch.randn(2, 3, 7, 9, dtype=torch.double, requires_grad=True) for _ in range(2))
+    values, logits = (torch.randn(1, 2, 5, 6, dtype=torch.double, requires_grad=True) for _ in range(2))
 
     def by_map(values: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         return WindowPool2d(**geometry).windows(values).weighted_by(logits)
