@@ -216,10 +216,12 @@ def in_training(module: nn.Module) -> bool:
     """
     trained = False  # whether any layer is
     for each in module.modules():  # ends at once for a network in training: it is asked at every step
-        if any(one.requires_grad for one in each.parameters(recurse=False)):
-            if each.training:
-                return True
-            trained = True
+        for parameter in each._parameters.values():
+            if parameter is not None and parameter.requires_grad:
+                if each.training:
+                    return True
+                trained = True
+                break
     return module.training and not trained
 
 

@@ -74,6 +74,11 @@ class LossCall(_Pending):
         self.reach()
 
     @property
+    def mean(self) -> float:
+        """Its value, or the mean of those of all images."""
+        return float(self.value if self.value.numel() == 1 else self.value.float().mean())
+
+    @property
     def is_negated(self) -> bool:
         """Whether what was propagated back falls as this loss rises."""
         return self.weight is not None and float(self.weight.sum()) < 0

@@ -183,7 +183,7 @@ class Watcher:
     def forward_begins(self, module: nn.Module) -> None:
         """A module is called from outside any other."""
         self._inside = len(self._losses)
-        self._in_network = next(module.parameters(), None) is not None  # losses are modules too
+        self._in_network = self._is_network(module)
 
     def layer_begins(self, module: nn.Module, args: Any) -> None:
         """At a sample: a module within a network is called."""
@@ -197,7 +197,7 @@ class Watcher:
     def forward(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """A module was called from outside any other."""
         self._in_network = False
-        if not isinstance(module, nn.Module) or next(module.parameters(), None) is None:
+        if not isinstance(module, nn.Module) or not self._is_network(module):
             return
         own = self._losses[self._inside :]  # a model may compute its loss itself
         self._settle_without_backward()
@@ -358,6 +358,10 @@ class Watcher:
         self._writing.next_step()
 
     # -- how it is told apart ---------------------------------------------------------------------------------------
+
+    def _is_network(self, module: nn.Module) -> bool:
+        """Whether a module has parameters: losses are modules too."""
+        return id(module) in self._networks or next(module.parameters(), None) is not None
 
     def _network(self, module: nn.Module) -> int:
         """Return the network's place in the record; when it is met for the first time, describe it."""

@@ -117,7 +117,7 @@ class Writing:
         if call.reduction == "sum":
             call.average(self.scale())
         kind = self._kind(call, "train")
-        value = float(call.value.float().mean())
+        value = call.mean
         kind.values.append((self._pace.steps, value, len(call.scores)))
         self.step.loss = _running_mean(self.step.loss, value, max(1, self.step.batches))
         if not np.isfinite(value) and self._record.nonfinite is None:
@@ -180,7 +180,7 @@ class Writing:
     def evaluated_loss(self, call: LossCall) -> None:
         """A call of a loss was evaluation."""
         kind, (current, _) = self._kind(call, "eval"), self._round_of(call)
-        value = float(call.value.float().mean()) / (call.count if call.reduction == "sum" else 1)
+        value = call.mean / (call.count if call.reduction == "sum" else 1)
         kind.values.append((self._pace.steps, value, len(call.scores)))
         current.loss_sum += value * len(call.scores)
         current.loss_images += len(call.scores)
