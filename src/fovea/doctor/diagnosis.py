@@ -26,7 +26,8 @@ _STUCK = ("underfitting", "learning-rate-low", "decision-threshold")
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "not-normalised": (*_DIVERGED, *_STUCK, "saturated-units"),
     "normalised-twice": (*_DIVERGED, *_STUCK, "saturated-units", "labels-shuffled"),
-    "missing-zero-grad": (*_DIVERGED, *_STUCK),
+    "missing-zero-grad": (*_DIVERGED, *_STUCK, "detached-graph", "frozen-parameters"),
+    "amp-underflow": (*_STUCK, "frozen-parameters"),
     "loss-summed": (*_DIVERGED,),
     "loss-sign": (*_DIVERGED, *_STUCK),
     "softmax-before-loss": (*_STUCK, "vanishing-gradient"),

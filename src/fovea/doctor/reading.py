@@ -13,6 +13,7 @@ from fovea.doctor.record import Batch, Gallery, Loss, Phase, Record, Round
 from fovea.doctor.tensors import are_pictures
 
 PAINTED = 0.35  # share of training pictures, of one value and not in evaluated ones, from which they are painted over
+LEARNT = 0.9  # accuracy of the last training batches, from which on a choice that is unusual has done no harm
 _GROUND = 0.1  # share of one value in evaluated pictures, from which it is a ground that training has, too
 _MOST_CLASSES = 100_000
 CLASSIFYING = ("cross_entropy", "nll_loss", "multi_margin_loss")
@@ -203,6 +204,12 @@ def erased(record: Record) -> float:
     if share > _GROUND and train.get(ground, 0.0) < 0.05 * share:
         return 0.0  # the ground has another value there: it is all of the picture that was prepared in another way
     return max(share - evaluated.get(value, 0.0) for value, share in train.items())
+
+
+def painted(record: Record) -> dict[float, float]:
+    """Return the commonest values of training images that evaluated ones lack, with their shares: borders, say."""
+    evaluated = _common(record, "eval")
+    return {value: share for value, share in _common(record, "train").items() if value not in evaluated}
 
 
 def _common(record: Record, phase: Phase) -> dict[float, float]:

@@ -54,6 +54,7 @@ class Optimiser:
     lr_set_at: list[int] = field(default_factory=list)  # steps before which it had changed
     samples: int = 0  # steps that were looked at
     idle: int = 0  # of these, for which none of its parameters had a gradient
+    cleared: int = 0  # of these, whose gradients had come, and were gone or zero before the step
 
 
 @dataclass
@@ -128,6 +129,26 @@ class Drop:
     on: int = 0  # calls with gradients that dropped something
     on_without_gradients: int = 0
     off: int = 0  # calls that let everything pass
+
+
+@dataclass
+class Sigmoid:
+    """A line of somebody's code that takes sigmoids in evaluation, outside of any network."""
+
+    where: Place | None
+    calls: int = 0
+    of_probabilities: int = 0  # calls all of whose values lay between 0 and 1 already
+    values: int = 0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part of a picture that Pillow has cut out."""
+
+    whole: tuple[int, int]  # width and height in px before anything was done to it
+    part: tuple[int, int]
+    kept: float  # share of the whole that the part shows
+    centred: bool
 
 
 @dataclass
@@ -223,6 +244,8 @@ class Parameter:
     gradient: list[float] = field(default_factory=list)  # norm; NaN where there was none
     weight: list[float] = field(default_factory=list)  # norm before the step
     update: list[float] = field(default_factory=list)  # norm of the change
+    # of one in 16 bits: share of its values with gradients that the step left as they were
+    unmoved: list[float] = field(default_factory=list)
     gradients: Spread = field(default_factory=Spread)  # of weights: what has at least two axes
 
 
@@ -374,6 +397,8 @@ class Record:
     drops: list[Drop] = field(default_factory=list)
     compared: list[Compared] = field(default_factory=list)
     squashed: list[Squashed] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
+    sigmoids: list[Sigmoid] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
     galleries: dict[Phase, Gallery] = field(default_factory=lambda: {"train": Gallery(), "eval": Gallery()})
@@ -385,6 +410,7 @@ class Record:
     seconds: float = 0.0
     overhead_s: float = 0.0
     error: str = ""  # the exception that ended the training
+    cut_short: bool = False  # by the user, or once enough was seen
 
     def trains_on(self, loader: int | None) -> bool:
         """Whether a loader hands out a dataset that is trained on."""

@@ -60,13 +60,13 @@ def main(arguments: Sequence[str], *, doctor: Doctor | None = None) -> int:
         else:
             runpy.run_path(str(script), run_name="__main__")
     except _Enough:
-        pass
+        doctor.record.cut_short = True
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
         if status == 1 and isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
     except KeyboardInterrupt:
-        status = 130
+        doctor.record.cut_short, status = True, 130
     except Exception as error:
         traceback.print_exc()
         doctor.record.error = f"{type(error).__name__}: {error}"

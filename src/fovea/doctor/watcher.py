@@ -26,7 +26,7 @@ from fovea.doctor.layers import LayerWatch
 from fovea.doctor.looking import Looking
 from fovea.doctor.pace import Pace
 from fovea.doctor.pending import Forward, LossCall, sorted_out, whose_scores
-from fovea.doctor.record import NonFinite, Optimiser, Phase, Place, Record
+from fovea.doctor.record import NonFinite, Optimiser, Phase, Place, Record, Sigmoid
 from fovea.doctor.senses.places import calling_place
 from fovea.doctor.tensors import (
     find_given_labels,
@@ -41,6 +41,7 @@ from fovea.doctor.writing import Writing
 
 _PENDING = 64  # calls without a backward that are waited for
 _LABEL_BATCHES = 400
+_SIGMOIDS = 100  # calls of a line
 _COMPARED = 1_000_000  # elements of tensors that are compared, beyond which they are no answers
 
 
@@ -274,6 +275,21 @@ class Watcher:
             self._writing.told(call)
         self._comparisons.add(found, call.scores, (one, other))
 
+    def sigmoid(self, values: torch.Tensor) -> None:
+        """A sigmoid was taken without gradients."""
+        where = None if self._in_network else calling_place()
+        if where is None or not values.numel():
+            return
+        known = next((each for each in self.record.sigmoids if each.where == where), None)
+        if known is None:
+            known = Sigmoid(where)
+            self.record.sigmoids.append(known)
+        if known.calls < _SIGMOIDS:
+            known.calls += 1
+            known.values += values.numel()
+            low, high = torch.aminmax(values)
+            known.of_probabilities += bool(low >= 0) and bool(high <= 1)
+
     def backward_begins(self) -> None:
         """Gradients are about to be computed."""
         if self._writing.step.batches == 0:
@@ -285,8 +301,10 @@ class Watcher:
         if tensors and all(each.numel() == 1 for each in tensors):
             value = sum(float(each.detach()) for each in tensors)
             self._writing.backward(value, [call for call in self._losses if call.reached])
-        if self.pace.sampling and len(tensors) == 1:
-            self._writing.graph(tensors[0])
+        if self.pace.sampling:
+            self._weights.arrive()
+            if len(tensors) == 1:
+                self._writing.graph(tensors[0])
         self._settle_passed()
 
     def step_begins(self, optimizer: Optimizer) -> None:
@@ -300,6 +318,7 @@ class Watcher:
             self._weights.reach(self.record.networks)
             facts.samples += 1
             facts.idle += all(each.grad is None for group in optimizer.param_groups for each in group["params"])
+            facts.cleared += self._weights.cleared(optimizer)
             self._weights.before(optimizer)
 
     def _optimiser(self, optimizer: Optimizer, where: Callable[[], Place | None] | None) -> Optimiser:

@@ -18,12 +18,14 @@ from fovea.doctor.diagnosis import diagnose
 from fovea.doctor.finding import Diagnosis
 from fovea.doctor.record import Phase, Record
 from fovea.doctor.senses.comparing import Comparing
+from fovea.doctor.senses.cutting import Cutting
 from fovea.doctor.senses.dropping import Dropping
 from fovea.doctor.senses.files import Files
 from fovea.doctor.senses.loaders import Loaders
 from fovea.doctor.senses.losses import Losses
 from fovea.doctor.senses.modules import Modules
 from fovea.doctor.senses.patching import Sense
+from fovea.doctor.senses.sigmoids import Sigmoids
 from fovea.doctor.senses.steps import Steps
 from fovea.doctor.watcher import Watcher
 
@@ -39,7 +41,7 @@ class Doctor:
 
     def __init__(self, *, strict: bool = False) -> None:
         self._watcher = Watcher(strict=strict)
-        kinds = (Files, Loaders, Modules, Losses, Dropping, Comparing, Steps)
+        kinds = (Files, Cutting, Loaders, Modules, Losses, Dropping, Comparing, Sigmoids, Steps)
         self._senses: list[Sense] = [kind(self._watcher) for kind in kinds]
         self._running = False
         self._findings: list[Diagnosis] | None = None

@@ -18,6 +18,7 @@ from fovea.doctor.record import NAN, Network
 from fovea.doctor.tensors import read_all
 
 _WATCHED = 3  # parameters by which uncleared gradients are told
+_COARSE = (torch.bfloat16, torch.float16)
 
 
 class WeightWatch:
@@ -30,6 +31,7 @@ class WeightWatch:
         self._before: list[tuple[torch.Tensor, torch.Tensor]] = []  # parameter, its values before the step
         # of each optimiser: parameter, gradient, its version after the step
         self._used: dict[int, list[tuple[torch.Tensor, torch.Tensor, int]]] = {}
+        self._arrived: set[int] = set()  # optimisers that the last backward has given gradients
 
     def learn_names(self, network: nn.Module, place: int) -> None:
         """Learn the names of the parameters of the network at a place of the record."""
@@ -97,6 +99,11 @@ class WeightWatch:
         if not self._before:
             return None
         old = [values for _, values in self._before]
+        unmoved = {
+            place: _unmoved(parameter, old[place])
+            for place, (parameter, _) in enumerate(self._before)
+            if parameter.dtype in _COARSE and parameter.grad is not None
+        }
         weight = torch.stack(torch._foreach_norm(old)).tolist()
         torch._foreach_sub_(old, [parameter.detach() for parameter, _ in self._before])  # in place: no further copy
         update = torch.stack(torch._foreach_norm(old)).tolist()
@@ -115,6 +122,8 @@ class WeightWatch:
             trace.gradient.append(gradient[place])
             trace.weight.append(weight[place])
             trace.update.append(update[place])
+            if place in unmoved:
+                trace.unmoved.append(unmoved[place])
             if place in spreads:
                 trace.gradients.add(step, spreads[place])
             if bad is None and place in placed and gradient[place] - gradient[place] != 0:
@@ -128,6 +137,21 @@ class WeightWatch:
         """Return how the gradients of the parameters at these places are spread over magnitudes."""
         some = read_all([thinned(_dense(self._before[place][0].grad)) for place in places])
         return dict(zip(places, shares(some), strict=True))
+
+    def arrive(self) -> None:
+        """A backward has ended: note which optimisers have gradients now."""
+        self._arrived = {
+            place
+            for place, optimizer in enumerate(self.optimizers)
+            if any(each.grad is not None for each in _parameters(optimizer))
+        }
+
+    def cleared(self, optimizer: Optimizer) -> bool:
+        """Whether an optimiser that is about to step has lost all gradients that the backward had given it."""
+        place = self.place(optimizer)
+        had = place in self._arrived
+        self._arrived.discard(place)
+        return had and not any(each.grad is not None and bool(each.grad.any()) for each in _parameters(optimizer))
 
     def remember(self, optimizer: Optimizer) -> None:
         """Remember gradients that this step used."""
@@ -149,6 +173,12 @@ class WeightWatch:
                 for parameter, gradient, version in used
             )
         }
+
+
+def _unmoved(parameter: torch.Tensor, before: torch.Tensor) -> float:
+    """Return the share of the values with gradients that are what they were before."""
+    pulled = _dense(parameter.grad) != 0
+    return float((pulled & (parameter.detach() == before)).sum() / pulled.sum().clamp_min(1))
 
 
 def _parameters(optimizer: Optimizer) -> list[torch.Tensor]:

@@ -16,7 +16,31 @@ _MOSTLY = 0.9  # of the calls
 
 @PROBES.register("metric-wrong", summary="answers compared with labels that are not what the scores say")
 def metric_wrong(record: Record) -> Iterator[Diagnosis]:
-    """A line's own comparisons, added up, beside what the scores themselves decide on the same images."""
+    """A line's own comparisons, added up, beside what the scores themselves decide on the same images.
+
+    Where answers are compared out of sight, as NumPy's arrays, a second sigmoid still shows by what it is given.
+    """
+    found = list(_compared(record))
+    yield from found or _sigmoid_twice(record)
+
+
+def _sigmoid_twice(record: Record) -> Iterator[Diagnosis]:
+    for line in record.sigmoids:
+        if line.values >= _LEAST_IMAGES and line.of_probabilities == line.calls:
+            yield Diagnosis(
+                code="decision-threshold",
+                confidence=0.85,
+                message=f"a sigmoid is taken of what are probabilities already: all {line.values} values that were "
+                "seen here lie between 0 and 1, so all that comes out lies between 0.5 and 0.73, and a cut at 0.5 says yes "
+                "to everything",
+                fix="apply the sigmoid once: probabilities are cut at 0.5, raw scores at 0",
+                confirm="answers of both kinds come out",
+                evidence={"values": line.values, "calls": line.calls},
+                where=line.where,
+            )
+
+
+def _compared(record: Record) -> Iterator[Diagnosis]:
     for line in record.compared:
         if line.images < _LEAST_IMAGES:
             continue

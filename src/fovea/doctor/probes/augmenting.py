@@ -123,7 +123,7 @@ def label_changing_augmentation(record: Record) -> Iterator[Diagnosis]:
 
 
 def _mirrored_classes(record: Record) -> Iterator[Diagnosis]:
-    """Yield that nearly all errors are between two classes which a flip in use makes of one another."""
+    """Yield that nearly all errors are within pairs of classes which a flip in use makes of one another."""
     rounds = [each for each in main_rounds(record, least=100) if each.confusion is not None]
     texts = [loader.transforms for loader in record.loaders if loader.phase == "train"]
     if not rounds:
@@ -132,26 +132,33 @@ def _mirrored_classes(record: Record) -> Iterator[Diagnosis]:
     assert counts is not None
     sizes = np.maximum(counts.sum(axis=1), 1)
     wrong = counts - np.diag(np.diag(counts))
-    both = wrong + wrong.T
-    one, other = (int(each) for each in np.unravel_index(np.triu(both).argmax(), both.shape))
-    share, mixed = both[one, other] / max(1, wrong.sum()), (wrong / sizes[:, None])[[one, other], [other, one]].sum()
-    if wrong.sum() < _WRONG * counts.sum() or share < _BETWEEN or mixed < _COIN:
+    both, mixed = np.triu(wrong + wrong.T), wrong / sizes[:, None]
+    coins = np.triu(mixed + mixed.T, 1) >= _COIN
+    pairs = [(int(one), int(other)) for one, other in np.argwhere(coins)]
+    paired = {each for pair in pairs for each in pair}
+    share = both[coins].sum() / max(1, wrong.sum())
+    if wrong.sum() < _WRONG * counts.sum() or share < _BETWEEN or len(paired) < 2 * len(pairs):
         return
-    rest = np.delete(np.diag(counts) / sizes, [one, other])
+    rest = np.delete(np.diag(counts) / sizes, sorted(paired))
     for name, axis in _FLIPS.items():
         told = any(name in text for text in texts)
-        if not told and not (len(rest) and rest.min() > _TOLD):
+        if not told and len(pairs) < 2 and not (len(rest) and rest.min() > _TOLD):
             continue  # two classes alone may just not be told apart
-        if opposed(evaluated_pictures(record), one, other, axis=axis):
+        if all(opposed(evaluated_pictures(record), *pair, axis=axis) for pair in pairs):
+            named = [f"{one} for {other}" for one, other in pairs]
             yield Diagnosis(
                 code="label-changing-augmentation",
-                confidence=0.8 if told else 0.65,
-                message=f"{percent(float(share))} of the wrong answers take class {one} for class {other} or the other "
-                f"way round, and these two are each other's mirror image: {name if told else 'a flip'} makes one of "
+                confidence=0.8 if told else 0.65 if len(pairs) < 2 else 0.75,
+                message=f"{percent(float(share))} of the wrong answers take class {listed(named, limit=3)} or the "
+                f"other way round, and these are each other's mirror image: {name if told else 'a flip'} makes one of "
                 "the other in training and leaves the label",
                 fix="leave this flip out, or change the label with it",
                 confirm="the recall of both classes rises without it",
-                evidence={"classes": [one, other], "share": float(share), "accuracy": rounds[-1].accuracy},
+                evidence={
+                    "pairs": [list(pair) for pair in pairs],
+                    "share": float(share),
+                    "accuracy": rounds[-1].accuracy,
+                },
             )
             return
 

@@ -10,7 +10,7 @@ import numpy as np
 from fovea.core.wording import counted
 from fovea.doctor.files.colors import orders
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import PAINTED, batches_of, erased, for_classes, pretrained
+from fovea.doctor.reading import PAINTED, batches_of, erased, for_classes, painted, pretrained
 from fovea.doctor.record import Batch, Loader, Record
 
 _SHIFT = 0.35  # standard deviations, between the channel means of training and evaluation
@@ -19,6 +19,7 @@ _FEW = 3
 _IN_A_ROW = 8  # batches of the first steps, for their order to tell
 _BATCHES = 3  # of training, below which only what is far off counts
 _WIDER = 1.3  # of standard deviations: noise and erasing alone stretch the range, scaling both
+_TRACE = 0.02  # share of one colour in training images, from which it moves their spread
 _OTHER_CLASSES = 0.3  # half the sum of the differences between class shares
 
 
@@ -119,6 +120,8 @@ def train_eval_transform(record: Record) -> Iterator[Diagnosis]:
         far, wide, long = max(far, 1.5), 2.5, 2.5
     if not (shift > far or ratio > wide or (stretched > long and ratio > _WIDER)):
         return
+    if not swapped and _is_paint(painted(record), (mean, std), (other, other_std)):
+        return
     yield Diagnosis(
         code="channel-order" if swapped else "train-eval-transform",
         confidence=0.9 if shift > 1 or ratio > 2.5 or stretched > 2.5 else 0.7,
@@ -136,6 +139,30 @@ def train_eval_transform(record: Record) -> Iterator[Diagnosis]:
         confirm="means and spreads agree to a tenth of a standard deviation",
         evidence={"train_mean": mean, "train_std": std, "eval_mean": other, "eval_std": other_std, "shift": shift},
     )
+
+
+def _is_paint(
+    colour: dict[float, float], train: tuple[np.ndarray, np.ndarray], evaluated: tuple[np.ndarray, np.ndarray]
+) -> bool:
+    """Whether training images without a colour that is painted over parts of them are spread as evaluated ones are.
+
+    Moves and turns leave borders of one colour: of each channel (C,), some share has one value of that colour.
+
+    Args:
+        colour: its values, one or one for each channel, with their shares of all values.
+        train, evaluated: means and standard deviations (C,).
+    """
+    share = sum(colour.values())
+    if not _TRACE < share < PAINTED:
+        return False
+    values = np.array(list(colour))[:, None]  # (V, 1)
+    mean = (train[0] - share * values) / (1 - share)  # (V, C), without the value
+    square = (train[1] ** 2 + train[0] ** 2 - share * values**2) / (1 - share)
+    spread = np.sqrt(np.maximum(square - mean**2, 1e-12))
+    fits = (np.abs(mean - evaluated[0]) < _SHIFT * spread) & (
+        np.maximum(spread / evaluated[1], evaluated[1] / spread) < _SCALE
+    )
+    return bool(fits.any(axis=0).all())
 
 
 def _other_classes(train: list[Batch], evaluated: list[Batch]) -> bool:

@@ -75,6 +75,7 @@ def bad_resize(record: Record) -> Iterator[Diagnosis]:
     """What inputs show of their files, and in which proportions."""
     train, evaluated = _known(record, "train"), _known(record, "eval")
     alarm = _differs(train, evaluated) or _cut_away(record, evaluated) or _elsewhere(record, train, evaluated)
+    alarm = alarm or _cut_to_the_middle(record)
     if alarm is not None:
         yield alarm
     else:
@@ -133,6 +134,28 @@ def _cut_away(record: Record, evaluated: list[Shown]) -> Diagnosis | None:
         fix="shrink before cropping: Resize(s), then CenterCrop(s), or pad to a square",
         confirm="the whole object is in pictures of the inputs",
         evidence={"area": area, "images": len(evaluated), "accuracy": accuracy},
+    )
+
+
+def _cut_to_the_middle(record: Record) -> Diagnosis | None:
+    """Pictures that need not come from files are cut to their middle, and most of each is lost."""
+    cuts = [cut for cut in record.cuts if cut.centred and cut.kept < 1]
+    if len(cuts) < _LEAST or len(cuts) < _MOSTLY * len(record.cuts):
+        return None
+    area = float(np.median([cut.kept for cut in cuts]))
+    accuracy, severity = _accuracy(record)
+    if area >= _LITTLE or math.isnan(accuracy):
+        return None
+    (width, height), part = cuts[0].whole, cuts[0].part
+    return Diagnosis(
+        code="bad-resize",
+        confidence=0.7,
+        severity=severity,
+        message=f"pictures of {width} x {height} px are cut to their middle ({part[0]} x {part[1]} px), which shows "
+        f"{percent(area)} of them: whatever lies beside it is lost; accuracy is {percent(accuracy)}",
+        fix="let Resize((height, width)) keep the whole picture, in its own proportions, or pad it to a square first",
+        confirm="the whole object is in pictures of the inputs",
+        evidence={"area": area, "cuts": len(cuts), "accuracy": accuracy},
     )
 
 

@@ -9,7 +9,16 @@ import numpy as np
 
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import chance_loss, label_shares, losses_of_steps, pretrained, start_and_end, training_loss
+from fovea.doctor.reading import (
+    LEARNT,
+    accuracy_of_steps,
+    chance_loss,
+    label_shares,
+    losses_of_steps,
+    pretrained,
+    start_and_end,
+    training_loss,
+)
 from fovea.doctor.record import Loss, Record
 
 _ALWAYS = 0.95  # of the calls looked at
@@ -104,13 +113,15 @@ def _sigmoid_before(loss: Loss) -> Diagnosis:
 
 @PROBES.register("loss-summed", summary="a loss summed over the batch instead of averaged")
 def loss_summed(record: Record) -> Iterator[Diagnosis]:
-    """The gradient, and with it the fitting learning rate, grows with the batch."""
+    """The gradient, and with it the fitting learning rate, grows with the batch; a note where all is learnt with it."""
+    learnt = accuracy_of_steps(record, last=50) > LEARNT
     for loss in record.losses:
         if loss.phase == "train" and loss.reduction == "sum" and loss.values:
             images = float(np.median([images for _, _, images in loss.values]))
             yield Diagnosis(
                 code="loss-summed",
                 confidence=0.9,
+                severity="note" if learnt else "alarm",  # the learning rate has been chosen for it
                 message=f"{loss.name} is summed over the batch (reduction='sum'), so gradients are about {images:.0f} "
                 "times those of the mean, and change with the batch size",
                 fix="use reduction='mean'",

@@ -132,6 +132,18 @@ def wrong_head(record: Record) -> Iterator[Diagnosis]:
                 evidence={"calls": other.looked_at, "sum_to_one": other.rows_sum_to_one, "several": other.several},
                 where=other.where,
             )
+        if other.phase == "train" and other.name == "cross_entropy" and other.several > _SEVERAL * other.looked_at:
+            yield Diagnosis(
+                code="wrong-head",
+                confidence=0.9,
+                message=f"images have several labels (in {other.several} of {other.looked_at} calls), but "
+                "cross_entropy shares one yes among the classes by its softmax, so no two can be sure",
+                fix="give every class a yes or no of its own: binary_cross_entropy_with_logits on the same scores and "
+                "targets",
+                confirm="several classes of an image have a sigmoid above 0.5",
+                evidence={"calls": other.looked_at, "several": other.several},
+                where=other.where,
+            )
         if other.phase == "train" and other.name == "nll_loss" and _gets_scores(other):
             yield Diagnosis(
                 code="wrong-head",

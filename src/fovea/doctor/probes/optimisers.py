@@ -28,6 +28,9 @@ from fovea.doctor.record import Optimiser, Record
 _LEFT = 0.4  # of the weights' size
 _MUCH_DECAY = 0.01  # hundred times the usual
 _WAY = 0.1  # of their own size, that weights go at most: freshly drawn ones need more to learn anything
+_LEAST_SAMPLES = 2  # steps that were looked at
+_UNMOVED = 0.5  # of the values of 16-bit weights that have gradients
+_CLIMBING = 0.3  # of the rate that a schedule climbs to
 _RECOVERED = 0.35  # of the loss of guessing: who gets there after a leap has learnt
 _USUAL = 1e-3  # of the weights, by a step (cs231n, "Ratio of weights:updates")
 _LOW = 0.03  # of its peak, to which a learning rate falls in the first third only if the schedule has the wrong unit
@@ -35,8 +38,11 @@ _LOW = 0.03  # of its peak, to which a learning rate falls in the first third on
 
 @PROBES.register("missing-zero-grad", summary="gradients that pile up over steps")
 def missing_zero_grad(record: Record) -> Iterator[Diagnosis]:
-    """The first backward after a step finds the gradients that the step has used, untouched."""
+    """The first backward after a step finds the gradients that the step has used, untouched; or they go too early."""
     for place, optimiser in enumerate(record.optimisers):
+        if optimiser.cleared >= _LEAST_SAMPLES and optimiser.cleared >= 0.9 * (optimiser.samples - 1):
+            yield _cleared_too_early(optimiser)
+            return
         steps = [step for step in record.steps if step.optimiser == place][1:]
         stale = sum(step.stale_gradients for step in steps)
         if len(steps) < 2 or stale < 0.5 * len(steps):
@@ -52,6 +58,20 @@ def missing_zero_grad(record: Record) -> Iterator[Diagnosis]:
             where=optimiser.where,
         )
         return
+
+
+def _cleared_too_early(optimiser: Optimiser) -> Diagnosis:
+    return Diagnosis(
+        code="missing-zero-grad",
+        confidence=0.95,
+        message=f"gradients are cleared between the backward pass and the step: in {optimiser.cleared} of "
+        f"{optimiser.samples} steps that were looked at they had come, and were gone when {optimiser.kind} was to use "
+        "them",
+        fix="call optimizer.zero_grad() before backward or after step, not between them",
+        confirm="weights change with each step",
+        evidence={"cleared": optimiser.cleared, "samples": optimiser.samples},
+        where=optimiser.where,
+    )
 
 
 @PROBES.register("learning-rate-high", summary="steps that overshoot")
@@ -267,11 +287,15 @@ def _shrunk(record: Record) -> Iterator[Diagnosis]:
 
 @PROBES.register("schedule-unit", summary="a schedule that is over long before the training")
 def schedule_unit(record: Record) -> Iterator[Diagnosis]:
-    """The learning rate falls by far within the first part of the training and stays down: the unit is wrong."""
+    """The learning rate falls by far within the first part of the training and stays down: the unit is wrong.
+
+    Or it climbs so slowly that it never gets near what it was to climb to.
+    """
     for optimiser in record.optimisers:
         rates = np.array(optimiser.lr)
         if len(rates) < 20 or rates.max() <= 0:
             continue
+        yield from _climbs_for_ever(record, optimiser, rates)
         peak = int(rates.argmax())
         tiny = np.flatnonzero(rates < 1e-3 * rates.max())
         tiny = tiny[tiny > peak]
@@ -310,6 +334,36 @@ def schedule_unit(record: Record) -> Iterator[Diagnosis]:
             )
 
 
+def _climbs_for_ever(record: Record, optimiser: Optimiser, rates: np.ndarray) -> Iterator[Diagnosis]:
+    """A warm-up that counts steps, moved on once an epoch, or one that is longer than the training."""
+    rounds = len(main_rounds(record))
+    settings = optimiser.groups[0].settings if optimiser.groups else {}
+    goal = settings.get("max_lr") or settings.get("initial_lr")  # OneCycleLR's, and that of any other schedule
+    changes = len(optimiser.lr_set_at)
+    if not isinstance(goal, float) or rates.max() >= _CLIMBING * goal or (np.diff(rates) < 0).any():
+        return
+    by_epochs = 2 <= changes <= rounds and rounds >= 3
+    if record.error or record.cut_short or not (by_epochs or changes > max(50, 0.5 * len(rates))):
+        return
+    yield Diagnosis(
+        code="schedule-unit",
+        confidence=0.85,
+        message=f"the learning rate climbs {'once an epoch' if by_epochs else 'all the time'} and after "
+        f"{counted(len(rates), 'step')} is still at {percent(float(rates[-1] / goal), digits=1)} of {goal:.3g}: "
+        + (
+            "the schedule is made for steps but moved on by epochs"
+            if by_epochs
+            else "the warm-up outlasts the training"
+        ),
+        fix="call scheduler.step() after each optimizer.step(), or count the warm-up in epochs"
+        if by_epochs
+        else "warm up for a twentieth of the training's steps",
+        confirm="the learning rate reaches its top within the first tenth of the training",
+        evidence={"last_lr": float(rates[-1]), "goal": goal, "changes": changes, "epochs": rounds},
+        where=_first_group(optimiser),
+    )
+
+
 def _turns(rates: np.ndarray) -> int:
     """Return how often a curve turns from falling to rising or back."""
     slope = np.sign(np.diff(rates))
@@ -317,9 +371,15 @@ def _turns(rates: np.ndarray) -> int:
     return int((slope[1:] != slope[:-1]).sum())
 
 
-@PROBES.register("amp-underflow", summary="steps that a gradient scaler skips")
+@PROBES.register(
+    "amp-underflow", summary="steps that a gradient scaler skips, or that 16-bit weights are too coarse for"
+)
 def amp_underflow(record: Record) -> Iterator[Diagnosis]:
-    """More than one step in twenty is skipped, after the scale has had time to settle."""
+    """More than one step in twenty is skipped, after the scale has had time to settle.
+
+    Or weights are kept in 16 bits, where a step smaller than half of the last bit (1/512 of a weight in bfloat16)
+    leaves them as they are: Micikevicius et al. 2018, "Mixed precision training", section 3.1.
+    """
     total = record.skipped_steps + len(record.steps)
     if total >= 20 and record.skipped_steps > max(5, 0.05 * total):
         yield Diagnosis(
@@ -330,4 +390,20 @@ def amp_underflow(record: Record) -> Iterator[Diagnosis]:
             fix="use bfloat16 instead of float16, or lower the learning rate; unscale before clipping",
             confirm="no more than one step in a hundred is skipped",
             evidence={"skipped": record.skipped_steps, "steps": total, "accuracy": accuracy_of_steps(record)},
+        )
+    coarse = [
+        (float(np.mean(each.unmoved)), network)
+        for network in record.networks
+        for each in network.parameters.values()
+        if len(each.unmoved) >= _LEAST_SAMPLES and len(each.shape) > 1
+    ]
+    if coarse and (share := float(np.median([each for each, _ in coarse]))) > _UNMOVED:
+        yield Diagnosis(
+            code="amp-underflow",
+            confidence=0.9,
+            message=f"weights of {coarse[0][1].kind} are kept in 16 bits, and {percent(share)} of their values stay "
+            "as they are in a step though they have gradients: the step is smaller than their last bit",
+            fix="keep the weights in float32 and compute in 16 bits by torch.autocast",
+            confirm="all values with gradients change in a step",
+            evidence={"unmoved": share, "weights": len(coarse)},
         )

@@ -10,7 +10,7 @@ import numpy as np
 from fovea.core.wording import counted, listed
 from fovea.doctor.describing import has_usual_spread
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import poor
+from fovea.doctor.reading import LEARNT, accuracy_of_steps, poor
 from fovea.doctor.record import Mistyped, Network, Parameter, Record
 
 _PART_BATCHES = 20  # in training mode, after which a part of a network is no mere try
@@ -100,6 +100,7 @@ def frozen_parameters(record: Record) -> Iterator[Diagnosis]:
             fresh = [each for each in frozen if has_usual_spread(each)]
             known = len(fresh) > 0.5 * len([each for each in frozen if len(each.shape) > 1])
             harmful = (poor(record) or bool(network.kept_fresh)) and known and not network.pretrained_hint
+            harmful = harmful and not accuracy_of_steps(record, last=50) > LEARNT  # random features may do
             yield Diagnosis(
                 code="frozen-parameters",
                 confidence=0.85 if harmful and poor(record) else 0.65 if harmful else 0.5,

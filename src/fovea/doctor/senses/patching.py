@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Protocol
 
+from torch.jit._builtins import _get_builtin_table
+
 _MARK = "the function that listens"
 
 
@@ -37,12 +39,18 @@ class Patches:
 
     def __init__(self) -> None:
         self._replaced: list[tuple[Any, str, Any]] = []
+        self._scripted: list[Callable[..., Any]] = []
 
     def wrap(self, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Replace `owner.name` by `around(owner.name)`, with the name and the documentation of what it replaces."""
         real = getattr(owner, name)
+        heard = functools.wraps(real)(around(real))
         self._replaced.append((owner, name, real))
-        setattr(owner, name, functools.wraps(real)(around(real)))
+        setattr(owner, name, heard)
+        known = _get_builtin_table()
+        if id(real) in known:  # TorchScript knows PyTorch's own functions by identity
+            known[id(heard)] = known[id(real)]
+            self._scripted.append(heard)
 
     def listen_within(self, function: FunctionType, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Let whoever calls `function`, however long ago it was bound to a name, call `around(function)`.
@@ -70,6 +78,8 @@ class Patches:
         while self._replaced:
             owner, name, real = self._replaced.pop()
             setattr(owner, name, real)
+        while self._scripted:
+            _get_builtin_table().pop(id(self._scripted.pop()), None)
 
 
 def _calling(heard: Callable[..., Any], *, like: FunctionType) -> Any:
