@@ -10,7 +10,6 @@ mended: 0.721
 import os
 import random
 
-import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -37,7 +36,7 @@ GROUPS = [7, 13, 18, 19, 27, 38, 39]  # melon, pear, satsuma, juice, yoghurt, pe
 
 class Table(Dataset):
     def __init__(self, txt, per_group):
-        seen = {g: 0 for g in GROUPS}
+        seen = dict.fromkeys(GROUPS, 0)
         self.items = []
         rows = listing(txt)
         random.shuffle(rows)

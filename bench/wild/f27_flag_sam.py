@@ -6,7 +6,6 @@ fault: none
 mended: 0.952
 """
 
-import math
 import random
 
 import numpy as np

@@ -60,7 +60,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "wrong-head": (*_STUCK, "init-scale", "dead-relu", "loss-sign"),
     "train-eval-transform": ("class-map", "augmentation-too-strong", "overfitting", "decision-threshold"),
     "channel-order": ("class-map", "overfitting", "train-eval-transform"),
-    "bad-resize": ("overfitting", "train-eval-transform", "augmentation-too-strong", *_STUCK),
+    "bad-resize": ("overfitting", "train-eval-transform", "augmentation-too-strong", "split-leakage", *_STUCK),
     "metadata-shortcut": ("overfitting",),
     "augmented-validation": ("train-eval-transform", "augmentation-too-strong"),
     "batchnorm-mode": ("underfitting", "overfitting"),

@@ -39,6 +39,7 @@ class _Seen:
     fires: torch.Tensor  # (units,)
     values: torch.Tensor  # (n,) some of them; none of a layer that hands on what it is given
     shape: tuple[int, ...]
+    graph: list[bool]  # of its output, whether a gradient came back to it; empty without one
 
 
 @dataclass
@@ -49,6 +50,7 @@ class _Read:
     fires: np.ndarray
     spread: np.ndarray  # (magnitudes.BINS,)
     shape: tuple[int, ...]
+    graph: list[bool]
 
 
 class LayerWatch:
@@ -102,7 +104,8 @@ class LayerWatch:
         zeros = 1 - torch.count_nonzero(some) / some.numel()
         numbers = [mean, std, largest.max(), zeros, _saturated(module, values, axis)]
         kept = output.new_zeros(0) if isinstance(module, _HANDS_ON) else thinned(output)
-        self._seen.append(_Seen(module, torch.stack(numbers), largest > FIRES, kept, tuple(output.shape)))
+        shape, graph = tuple(output.shape), _listened_to(output)
+        self._seen.append(_Seen(module, torch.stack(numbers), largest > FIRES, kept, shape, graph))
 
     def given(
         self, module: nn.Module, inputs: torch.Tensor | None, networks: list[Network], place: int, *, step: int
@@ -147,6 +150,8 @@ class LayerWatch:
         width = len(several[-1].fires)  # one module may be called with several widths: its units are those of the last
         fires = np.any([read.fires for read in several if len(read.fires) == width], axis=0)
         layer.out_shape = several[-1].shape
+        graphs = [read.graph[0] for read in several if read.graph]
+        layer.passes.append((len(graphs), sum(graphs)))
         layer.steps.append(self._step)
         columns = (layer.mean, layer.std, layer.largest, layer.zeros, layer.saturated)
         for column, value in zip(columns, numbers, strict=True):
@@ -163,7 +168,20 @@ def _read(several: list[_Seen]) -> list[_Read]:
     read = read_all([part for seen in several for part in (seen.numbers, seen.fires, seen.values)])
     spreads = shares(read[2::3])
     parts = zip(read[::3], read[1::3], spreads, several, strict=True)
-    return [_Read(numbers, fires > 0, spread, seen.shape) for numbers, fires, spread, seen in parts]
+    return [_Read(numbers, fires > 0, spread, seen.shape, seen.graph) for numbers, fires, spread, seen in parts]
+
+
+def _listened_to(output: torch.Tensor) -> list[bool]:
+    """Return a place where it will stand whether a gradient came back to an output; none where it has no graph."""
+    if not output.requires_grad:
+        return []
+    came = [False]
+
+    def hear(gradient: torch.Tensor) -> None:
+        came[0] = True
+
+    output.register_hook(hear)
+    return came
 
 
 def _saturated(module: nn.Module, values: torch.Tensor, axis: int) -> torch.Tensor:

@@ -141,14 +141,15 @@ class Sigmoid:
     values: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cut:
-    """A part of a picture that Pillow has cut out."""
+    """Parts of one size that Pillow has cut out of pictures of one size."""
 
     whole: tuple[int, int]  # width and height in px before anything was done to it
     part: tuple[int, int]
-    kept: float  # share of the whole that the part shows
     centred: bool
+    kept: float  # share of the whole that the first one shows
+    count: int = 0
 
 
 @dataclass
@@ -264,6 +265,8 @@ class Layer:
     largest: list[float] = field(default_factory=list)
     zeros: list[float] = field(default_factory=list)  # share of the values
     saturated: list[float] = field(default_factory=list)  # share of the units whose values lie at the ends
+    # at each sample, calls whose output had a graph, and those of them that a gradient came back to
+    passes: list[tuple[int, int]] = field(default_factory=list)
     fired_at: np.ndarray | None = None  # (units,) step at which it was last seen to fire, -1 never
     outputs: Spread = field(default_factory=Spread)
 

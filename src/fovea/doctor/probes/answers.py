@@ -31,7 +31,7 @@ def _sigmoid_twice(record: Record) -> Iterator[Diagnosis]:
                 code="decision-threshold",
                 confidence=0.85,
                 message=f"a sigmoid is taken of what are probabilities already: all {line.values} values that were "
-                "seen here lie between 0 and 1, so all that comes out lies between 0.5 and 0.73, and a cut at 0.5 says yes "
+                "seen here lie between 0 and 1, so what comes out lies between 0.5 and 0.73, and a cut at 0.5 says yes "
                 "to everything",
                 fix="apply the sigmoid once: probabilities are cut at 0.5, raw scores at 0",
                 confirm="answers of both kinds come out",

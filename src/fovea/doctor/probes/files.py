@@ -24,6 +24,7 @@ _STRETCHED = 1.5
 _STRAIGHT = 1.25
 _MOSTLY = 0.6  # share of the files
 _LITTLE = 0.35  # share of a file's area
+_CUTS, _CENTRED = 30, 0.1  # cuts to the middle of pictures of one size, and their share of all cuts
 _OVERLAP = 0.25  # share of what evaluation shows that a training picture shows
 _ENLARGED = 2.0
 _GOOD = 0.9  # accuracy from which nothing that matters can have been cut away
@@ -138,15 +139,19 @@ def _cut_away(record: Record, evaluated: list[Shown]) -> Diagnosis | None:
 
 
 def _cut_to_the_middle(record: Record) -> Diagnosis | None:
-    """Pictures that need not come from files are cut to their middle, and most of each is lost."""
+    """Pictures that need not come from files are cut to their middle, and most of each is lost.
+
+    What is cut out by boxes has many sizes.
+    """
     cuts = [cut for cut in record.cuts if cut.centred and cut.kept < 1]
-    if len(cuts) < _LEAST or len(cuts) < _MOSTLY * len(record.cuts):
+    most = max(cuts, key=lambda cut: cut.count, default=None)
+    if most is None or most.count < _CUTS or most.count < _CENTRED * sum(cut.count for cut in record.cuts):
         return None
-    area = float(np.median([cut.kept for cut in cuts]))
+    area = most.kept
     accuracy, severity = _accuracy(record)
     if area >= _LITTLE or math.isnan(accuracy):
         return None
-    (width, height), part = cuts[0].whole, cuts[0].part
+    (width, height), part = most.whole, most.part
     return Diagnosis(
         code="bad-resize",
         confidence=0.7,
@@ -155,7 +160,7 @@ def _cut_to_the_middle(record: Record) -> Diagnosis | None:
         f"{percent(area)} of them: whatever lies beside it is lost; accuracy is {percent(accuracy)}",
         fix="let Resize((height, width)) keep the whole picture, in its own proportions, or pad it to a square first",
         confirm="the whole object is in pictures of the inputs",
-        evidence={"area": area, "cuts": len(cuts), "accuracy": accuracy},
+        evidence={"area": area, "cuts": most.count, "accuracy": accuracy},
     )
 
 

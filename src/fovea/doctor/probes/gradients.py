@@ -14,6 +14,7 @@ from fovea.doctor.record import Network, Parameter, Record
 _VANISHED_RATIO, _VANISHED = 1e-3, 1e-4  # AutoTrainer's
 _EXPLODED = 70.0  # mean of a gradient, AutoTrainer's; norms below are compared with their own start
 _GROWN = 50.0
+_LOOP, _LOOPS, _OF_CALLS = 4, 3, 0.34  # calls in a pass, such passes, and share of the calls that are reached
 
 
 @PROBES.register("vanishing-gradient", summary="first layers with almost no gradient")
@@ -75,7 +76,9 @@ def exploding_gradient(record: Record) -> Iterator[Diagnosis]:
 
 @PROBES.register("detached-graph", summary="parameters that no gradient reaches")
 def detached_graph(record: Record) -> Iterator[Diagnosis]:
-    """Trainable parameters in the optimiser whose gradient is always None."""
+    """Trainable parameters in the optimiser whose gradient is always None; layers of a loop that learn of its end."""
+    for network in record.networks:
+        yield from _cut_in_a_loop(network)
     for network in record.networks:
         own = [each for each in network.parameters.values() if each.optimised and each.trainable and each.steps]
         cut = [each for each in own if all(math.isnan(value) for value in each.gradient)]
@@ -92,6 +95,27 @@ def detached_graph(record: Record) -> Iterator[Diagnosis]:
             evidence={"cut": [each.name for each in cut][:50]},
             where=cut[-1].name,
         )
+
+
+def _cut_in_a_loop(network: Network) -> Iterator[Diagnosis]:
+    """Yield that a layer is called again and again in a pass, and a gradient comes back to hardly any of the calls."""
+    for layer in sorted(network.layers.values(), key=lambda each: -each.order):  # the state's own layer comes late
+        passes = [each for each in layer.passes if each[0] >= _LOOP]
+        if len(passes) < _LOOPS or not all(0 < reached <= _OF_CALLS * calls for calls, reached in passes):
+            continue
+        calls, reached = passes[-1]
+        yield Diagnosis(
+            code="detached-graph",
+            confidence=0.85,
+            message=f"{layer.name} ({layer.kind}) is called {calls} times in a pass, and a gradient comes back to "
+            f"{reached} of them: the graph is cut from one turn of the loop to the next, so what came before the last "
+            "turn cannot be learnt",
+            fix="remove .detach() or .data from the state that is handed from turn to turn; cut it between batches",
+            confirm=f"{layer.name} gets gradients from every turn",
+            evidence={"calls": calls, "reached": reached},
+            where=layer.name,
+        )
+        return
 
 
 def _weights(network: Network) -> list[Parameter]:

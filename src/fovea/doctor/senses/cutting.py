@@ -17,7 +17,7 @@ from fovea.doctor.record import Cut
 from fovea.doctor.senses.patching import Patches
 from fovea.doctor.watcher import Watcher
 
-_MOST = 400  # cuts
+_MOST = 400  # sizes of pictures and parts
 _ROUNDED_PX = 2.0  # by which the middle of a crop may lie off that of the picture
 _MARK = "_fovea_cut"
 
@@ -28,6 +28,7 @@ class Cutting:
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
         self._patches = Patches()
+        self._known: dict[tuple[tuple[int, int], tuple[int, int], bool], Cut] = {}
 
     def install(self) -> None:
         """Begin to listen."""
@@ -57,9 +58,12 @@ class Cutting:
         whole, kept = getattr(image, _MARK, (image.size, 1.0))
         kept *= inside / max(1, width * height)
         setattr(part, _MARK, (whole, kept))
-        cuts = self._watcher.record.cuts
-        if len(cuts) < _MOST:
-            cuts.append(Cut(whole, part.size, kept, centred))
+        key = (whole, part.size, centred)
+        if key not in self._known and len(self._known) < _MOST:
+            self._known[key] = Cut(*key, kept)
+            self._watcher.record.cuts.append(self._known[key])
+        if key in self._known:
+            self._known[key].count += 1
 
 
 def _handing_on(real: Callable[..., Any]) -> Callable[..., Any]:
