@@ -263,3 +263,90 @@ def test_a_flip_that_makes_one_class_of_another_is_named(known: str) -> None:
                 for batch, truths in held:
                     functional.cross_entropy(model(batch), truths)
     assert alarms(doctor) == ([] if known == "not at all" else ["label-changing-augmentation"]), doctor.text()
+
+
+def test_gradients_that_are_cleared_before_the_step_are_named() -> None:
+    torch.manual_seed(0)
+    images, labels = digits()
+    model = network()
+    optimizer = sgd(model)
+    with Doctor(strict=True) as doctor:
+        for rows in torch.randperm(1200).split(40):
+            functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+            optimizer.zero_grad(set_to_none=False)
+            optimizer.step()
+    assert alarms(doctor)[:1] == ["missing-zero-grad"], doctor.text()
+    assert "cleared between the backward pass and the step" in doctor.findings[0].message
+
+
+def test_a_warm_up_by_steps_that_is_moved_on_by_epochs_is_named() -> None:
+    torch.manual_seed(0)
+    images, labels = digits()
+    model = network()
+    optimizer = sgd(model)
+    warm = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 500))
+    with Doctor(strict=True) as doctor:
+        for _ in range(4):
+            epoch_by_hand(model, optimizer, images[:800], labels[:800])
+            warm.step()
+            model.eval()
+            with torch.no_grad():
+                functional.cross_entropy(model(images[1200:]), labels[1200:])
+    assert alarms(doctor)[:1] == ["schedule-unit"], doctor.text()
+    assert "once an epoch" in doctor.findings[0].message
+
+
+@pytest.mark.parametrize(("twice", "expected"), [(True, ["decision-threshold"]), (False, [])])
+def test_a_second_sigmoid_is_named_though_numpy_counts_the_answers(twice: bool, expected: list[str]) -> None:
+    torch.manual_seed(0)
+    images, labels = digits()
+    even = (labels % 2 == 0).float()
+    model = nn.Sequential(*list(network(dropout=0.0))[:-1], nn.Linear(64, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    with Doctor(strict=True) as doctor:
+        for _ in range(3):
+            model.train()
+            for rows in torch.randperm(1200).split(40):
+                optimizer.zero_grad()
+                functional.binary_cross_entropy_with_logits(model(images[rows])[:, 0], even[rows]).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                chances = torch.cat([torch.sigmoid(model(part)[:, 0]) for part in images[1200:].split(100)])
+                answers = (torch.sigmoid(chances) if twice else chances).numpy() >= 0.5
+            assert answers.shape == (597,)
+    assert alarms(doctor) == expected, doctor.text()
+
+
+class Recurrent(nn.Module):
+    """Reads an image row by row, and may cut the graph between them."""
+
+    def __init__(self, *, cut: bool) -> None:
+        super().__init__()
+        self.cell, self.head, self.cut = nn.GRUCell(8, 48), nn.Linear(48, CLASSES), cut
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        state = images.new_zeros(len(images), 48)
+        for row in images.mean(dim=1).unbind(dim=1):
+            state = self.cell(row, state.detach() if self.cut else state)
+        return self.head(state)
+
+
+@pytest.mark.parametrize(("cut", "expected"), [(True, ["detached-graph"]), (False, [])])
+def test_a_graph_that_is_cut_from_turn_to_turn_is_named(cut: bool, expected: list[str]) -> None:
+    doctor = watched(
+        Training(build=lambda: Recurrent(cut=cut), optimizer=lambda model: torch.optim.Adam(model.parameters(), 3e-3))
+    )
+    found = [code for code in alarms(doctor) if code == "detached-graph"]
+    assert found == expected, doctor.text()
+    if cut:
+        assert doctor.findings[0].where == "cell" and "a gradient comes back to 1 of them" in doctor.findings[0].message
+
+
+def test_pytorchs_own_functions_are_scripted_while_the_doctor_listens() -> None:
+    def same(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return torch.eq(torch.sigmoid(one), torch.sigmoid(other))
+
+    with Doctor(strict=True):
+        during = torch.jit.script(same)(torch.zeros(2), torch.zeros(2))
+    assert during.all() and torch.jit.script(same)(torch.zeros(2), torch.zeros(2)).all()

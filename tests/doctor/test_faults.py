@@ -217,6 +217,30 @@ FAULTS: dict[str, tuple[str, Callable[[], Training]]] = {
         "softmax-before-loss",
         lambda: Training(build=lambda: network().append(nn.Sigmoid())),
     ),
+    "several labels to cross_entropy": (
+        "wrong-head",
+        lambda: Training(
+            epochs=1,
+            loss=lambda scores, labels: functional.cross_entropy(
+                scores, functional.one_hot(labels, CLASSES).float() + functional.one_hot((labels + 3) % 10, CLASSES)
+            ),
+        ),
+    ),
+    "weights in bfloat16": (
+        "amp-underflow",
+        lambda: Training(
+            build=lambda: network().bfloat16(),
+            augment=lambda batch: batch.bfloat16(),
+            change_held=lambda batch: batch.bfloat16(),
+            optimizer=optimizer("Adam", lr=5e-5),
+        ),
+    ),
+    "warm-up of ten thousand steps": (
+        "schedule-unit",
+        lambda: Training(
+            scheduler=lambda given: torch.optim.lr_scheduler.LambdaLR(given, lambda step: min(1, step / 10_000))
+        ),
+    ),
     "raw scores to nll_loss": ("wrong-head", lambda: Training(loss=functional.nll_loss)),
     "each with each": (
         "wrong-head",
