@@ -151,7 +151,7 @@ def plan_of(case: dict[str, Any]) -> tuple[Plan, Plan]:
 def working_plan(data: str, network: str) -> Plan:
     """Return the plan into which faults are put."""
     works = Plan(classes=int(load(data)[1].max()) + 1, network=network)
-    return dataclasses.replace(works, lr=0.01, epochs=2, train_images=480) if network == "mobilenet" else works
+    return dataclasses.replace(works, lr=0.01, epochs=6) if network == "mobilenet" else works
 
 
 @cache

@@ -87,7 +87,8 @@ def build(plan: Plan, weights: str) -> nn.Module:
     if plan.network == "mobilenet":
         import timm
 
-        return timm.create_model(f"local-dir:{weights}", pretrained=True, num_classes=outputs, drop_rate=plan.dropout)
+        model = timm.create_model(f"local-dir:{weights}", pretrained=True, num_classes=outputs, drop_rate=plan.dropout)
+        return nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), model)  # 32 px would end in a single place
     layers: list[nn.Module] = []
     channels = 3
     for place in range(plan.depth):
@@ -353,7 +354,7 @@ def healthy(plan: Plan, number: int) -> Plan:
     """Return variation `number` of a plan that works: seed, optimiser, rate, width, dropout, batch, norm, schedule."""
     rng = np.random.default_rng([7, number])
     optimizer, lr = [("sgd", 0.05), ("sgd", 0.02), ("adam", 1e-3), ("adamw", 2e-3), ("adam", 3e-4)][number % 5]
-    factor = math.exp(rng.uniform(-0.4, 0.4))
+    factor = math.exp(rng.uniform(-0.4, 0.4)) * (0.2 if plan.network == "mobilenet" else 1)  # to fine-tune
     return dataclasses.replace(
         plan,
         seed=number,
