@@ -12,7 +12,7 @@ import pytest
 from fovea.core.registry import Entry
 from fovea.doctor.diagnosis import diagnose
 from fovea.doctor.reading import several_targets
-from fovea.doctor.record import Batch, Group, Layer, Loss, Network, Optimiser, Parameter, Record, Round, Step
+from fovea.doctor.record import Batch, Group, Layer, Loss, Network, Optimiser, Parameter, Phase, Record, Round, Step
 
 
 def trained(counts: Sequence[int], *, outputs: int | None = None, to: float = 0.05, right: int = 38) -> Record:
@@ -99,13 +99,76 @@ def test_labels_from_1_are_told_from_all_labels_that_loaders_gave() -> None:
 @pytest.mark.parametrize(("off", "expected"), [(0.2, ["channel-order"]), (0.6, ["train-eval-transform"])])
 def test_channels_are_swapped_though_the_means_of_few_images_differ_too(off: float, expected: list[str]) -> None:
     record = trained([800, 800, 800])
-    means = {"train": [0.14, -0.42, -1.02], "eval": [-1.02 + off, -0.42, 0.14 - off]}
-    for phase, mean in means.items():
-        for step in range(24):
-            some: dict[str, Any] = {"step": step, "phase": phase, "shape": (40, 3, 32, 32), "dtype": "float32"}
-            facts = {"lowest": -2.1, "highest": 2.6, "digest": str(step), "values": 900, "common": {}, "labels": None}
-            std, training = np.array([0.9, 0.8, 0.75]), phase == "train"
-            record.batches.append(Batch(**some, **facts, mean=np.array(mean), std=std, module_training=training))
+    for phase, mean in (("train", [0.14, -0.42, -1.02]), ("eval", [-1.02 + off, -0.42, 0.14 - off])):
+        given(record, phase, mean, [0.9, 0.8, 0.75])
+    assert alarms(record) == expected
+
+
+def given(record: Record, phase: Phase, mean: Any, std: Any, **others: Any) -> None:
+    """Add 24 batches of colour pictures whose channels have these means and standard deviations."""
+    facts: dict[str, Any] = {"lowest": -2.1, "highest": 2.6, "values": 900, **others}
+    for step in range(24):
+        kind = {"step": step, "phase": phase, "shape": (40, 3, 32, 32), "dtype": "float32", "digest": str(step)}
+        statistics = {"mean": np.array(mean), "std": np.array(std), "module_training": phase == "train"}
+        record.batches.append(Batch(**kind, **statistics, **facts))
+
+
+@pytest.mark.parametrize(("told", "expected"), [(True, []), (False, ["train-eval-transform"])])
+def test_black_borders_of_moved_pictures_are_no_other_preparation(told: bool, expected: list[str]) -> None:
+    """A tenth of each training picture is black, which is another value of each channel."""
+    mean, std, black = np.array([0.43, 0.28, 0.25]), np.array([0.84, 0.47, 0.62]), np.array([-3.4, -3.7, -2.7])
+    moved = 0.9 * mean + 0.1 * black
+    spread = np.sqrt(0.9 * (std**2 + mean**2) + 0.1 * black**2 - moved**2)
+    common = dict.fromkeys(black.tolist(), 0.1 / 3) if told else {}
+    record = trained([800, 800, 800])
+    given(record, "train", moved, spread, common=common)
+    given(record, "eval", mean, std)
+    assert alarms(record) == expected
+
+
+@pytest.mark.parametrize(
+    ("mistaken", "expected"),
+    [
+        ({(0, 1): 70, (1, 0): 40, (2, 3): 60, (3, 2): 45}, ["label-changing-augmentation"]),
+        ({(0, 1): 70, (1, 0): 40}, ["label-changing-augmentation"]),  # the other two are told
+        ({(0, 3): 70, (3, 0): 40, (1, 2): 60, (2, 1): 45}, []),  # these are no mirror images
+        ({(0, 1): 8, (1, 0): 9, (2, 3): 6, (3, 2): 7}, []),
+    ],
+)
+def test_classes_that_are_mirror_images_are_mistaken_in_pairs(
+    mistaken: dict[tuple[int, int], int], expected: list[str]
+) -> None:
+    confusion = np.diag([100] * 4)
+    for (one, other), count in mistaken.items():
+        confusion[one, one] -= count
+        confusion[one, other] += count
+    record = evaluated(trained([600] * 4, to=0.8, right=26), confusion)
+    rng, gallery = np.random.default_rng(0), record.galleries["eval"]
+    corners = [(slice(0, 20), slice(0, 20)), (slice(0, 20), slice(44, 64))]
+    corners += [(slice(40, 64), slice(4, 28)), (slice(40, 64), slice(36, 60))]
+    for place in range(400):
+        picture = rng.integers(0, 90, (64, 64)).astype(np.uint8)
+        picture[corners[place % 4]] += 120
+        gallery.pictures.append(picture)
+    gallery.labels, gallery.steps = [place % 4 for place in range(400)], [60] * 400
+    gallery.networks, gallery.sources = [0] * 400, [0] * 400
+    assert alarms(record) == expected
+
+
+@pytest.mark.parametrize(("right", "expected"), [(39, []), (12, ["loss-summed"])])
+def test_a_sum_that_all_is_learnt_with_is_a_note(right: int, expected: list[str]) -> None:
+    record = trained([800, 800, 800], right=right)
+    record.losses[0].reduction = "sum"
+    assert alarms(record) == expected
+    assert "loss-summed" in [each.code for each in diagnose(record)]
+
+
+@pytest.mark.parametrize(("cut_short", "expected"), [(False, ["schedule-unit"]), (True, [])])
+def test_a_warm_up_may_outlast_a_training_that_was_cut_short(cut_short: bool, expected: list[str]) -> None:
+    record = trained([800, 800, 800])
+    optimiser = Optimiser("AdamW", [Group([], {"lr": 0.0, "initial_lr": 0.001})], None)
+    optimiser.lr, optimiser.lr_set_at = [1e-6 * step for step in range(60)], list(range(1, 60))
+    record.optimisers, record.cut_short = [optimiser], cut_short
     assert alarms(record) == expected
 
 
