@@ -9,11 +9,13 @@ import numpy as np
 
 from fovea.core.wording import counted, listed
 from fovea.doctor.finding import PROBES, Diagnosis
+from fovea.doctor.reading import poor, start_and_end
 from fovea.doctor.record import Network, Parameter, Record
 
 _VANISHED_RATIO, _VANISHED = 1e-3, 1e-4  # AutoTrainer's
 _EXPLODED = 70.0  # mean of a gradient, AutoTrainer's; norms below are compared with their own start
 _GROWN = 50.0
+_FALLEN = 0.5  # of the loss at the start
 _LOOP, _LOOPS, _OF_CALLS = 4, 3, 0.34  # calls in a pass, such passes, and share of the calls that are reached
 
 
@@ -46,7 +48,12 @@ def vanishing_gradient(record: Record) -> Iterator[Diagnosis]:
 
 @PROBES.register("exploding-gradient", summary="gradients that grow without bound")
 def exploding_gradient(record: Record) -> Iterator[Diagnosis]:
-    """The norm of all gradients grows to many times what it was at the start, or is huge from the start."""
+    """The norm of all gradients grows to many times what it was at the start, or is huge from the start.
+
+    A note where the loss falls all the same: clipping, or steps that do not grow with the gradient, cope.
+    """
+    first, last = start_and_end(record)
+    copes = last < _FALLEN * first and not poor(record)
     for network in record.networks:
         own = [each for each in network.parameters.values() if each.steps]
         if not own:
@@ -65,6 +72,7 @@ def exploding_gradient(record: Record) -> Iterator[Diagnosis]:
             yield Diagnosis(
                 code="exploding-gradient",
                 confidence=0.7,
+                severity="note" if copes else "alarm",
                 message=f"the norm of the gradient goes from {finite[0]:.3g} to {finite.max():.3g}",
                 fix="clip gradients (torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)) and lower the learning "
                 "rate; check the initialisation",
