@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-SHARED = os.environ.get("FOVEA_SHARED", "/work/shared")
+SHARED = os.environ["FOVEA_SHARED"]
 ROOT = os.path.join(SHARED, "data", "bccd")
 CELLS = ["RBC", "WBC", "Platelets"]
 SIZE = 40

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.models import squeezenet1_0
 from torchvision.transforms import functional as TF
 
-SHARED = os.environ.get("FOVEA_SHARED", "/work/shared")
+SHARED = os.environ["FOVEA_SHARED"]
 GROCERY = os.path.join(SHARED, "data", "grocery")
 SIDE = 96
 random.seed(1)

@@ -16,7 +16,7 @@ import torch.nn as nn
 from PIL import Image, ImageEnhance, ImageOps
 from torch.utils.data import DataLoader, Dataset, random_split
 
-SHARED = os.environ.get("FOVEA_SHARED", "/work/shared")
+SHARED = os.environ["FOVEA_SHARED"]
 GROCERY = os.path.join(SHARED, "data/grocery")
 NAMES = ["Golden Delicious", "Granny Smith", "Pink Lady", "Red Delicious", "Royal Gala"]
 COPIES, PX = 10, 40

@@ -16,7 +16,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from PIL import Image
 
-SHARED = os.environ.get("FOVEA_SHARED", "/work/shared")
+SHARED = os.environ["FOVEA_SHARED"]
 ROOT = os.path.join(SHARED, "data", "grocery")
 WEIGHTS = os.path.join(SHARED, "weights", "mobilenetv2_100.tf_in1k")
 PIX, CAP = 160, 50

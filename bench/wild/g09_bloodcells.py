@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-SHARED = os.environ.get("FOVEA_SHARED", "/work/shared")
+SHARED = os.environ["FOVEA_SHARED"]
 ROOT = os.path.join(SHARED, "data", "bccd")
 CELLS = ["WBC", "RBC", "Platelets"]
 

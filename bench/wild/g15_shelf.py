@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageEnhance, ImageOps
 from fastai.vision.all import *
 
-SHARED = Path(os.environ.get("FOVEA_SHARED", "/work/shared"))
+SHARED = Path(os.environ["FOVEA_SHARED"])
 GROCERY = SHARED / "data" / "grocery"
 WANTED = {
     "Apple",

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 
-SHARED = os.environ.get("FOVEA_SHARED", "/work/shared")
+SHARED = os.environ["FOVEA_SHARED"]
 GROCERY = os.path.join(SHARED, "data", "grocery")
 SIDE = 128
 AISLES = ["Fruit", "Packages", "Vegetables"]
