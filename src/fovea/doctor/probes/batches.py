@@ -20,7 +20,7 @@ _IN_A_ROW = 8  # batches of the first steps, for their order to tell
 _BATCHES = 3  # of training, below which only what is far off counts
 _WIDER = 1.3  # of standard deviations: noise and erasing alone stretch the range, scaling both
 _TRACE = 0.02  # share of one colour in training images, from which it moves their spread
-_OTHER_CLASSES = 0.3  # half the sum of the differences between class shares
+_OTHER_CLASSES = 0.2  # half the sum of the differences between class shares
 
 
 @PROBES.register("not-normalised", summary="pixels as they come from the file")
