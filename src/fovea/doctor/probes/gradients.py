@@ -50,10 +50,11 @@ def vanishing_gradient(record: Record) -> Iterator[Diagnosis]:
 def exploding_gradient(record: Record) -> Iterator[Diagnosis]:
     """The norm of all gradients grows to many times what it was at the start, or is huge from the start.
 
-    A note where the loss falls all the same: clipping, or steps that do not grow with the gradient, cope.
+    A note where the loss falls all the same: clipping, or steps that do not grow with the gradient, cope. Large ones
+    from the start are what a new head has on pretrained weights.
     """
     first, last = start_and_end(record)
-    copes = last < _FALLEN * first and not poor(record)
+    falls = last < _FALLEN * first
     for network in record.networks:
         own = [each for each in network.parameters.values() if each.steps]
         if not own:
@@ -68,11 +69,12 @@ def exploding_gradient(record: Record) -> Iterator[Diagnosis]:
         if not len(finite) or finite[0] <= 0:
             continue
         grown = finite.max() / max(float(np.median(finite[:2])), 1e-12)
-        if (grown > _GROWN and finite.max() > 100) or finite.min() / size > _EXPLODED or finite[:3].min() > 1e3:
+        grows = grown > _GROWN and finite.max() > 100
+        if grows or finite.min() / size > _EXPLODED or finite[:3].min() > 1e3:
             yield Diagnosis(
                 code="exploding-gradient",
                 confidence=0.7,
-                severity="note" if copes else "alarm",
+                severity="note" if falls and not (grows and poor(record)) else "alarm",
                 message=f"the norm of the gradient goes from {finite[0]:.3g} to {finite.max():.3g}",
                 fix="clip gradients (torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)) and lower the learning "
                 "rate; check the initialisation",
