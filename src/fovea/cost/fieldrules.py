@@ -28,7 +28,7 @@ _SAME_PLACE = frozenset(
 
 
 FRESH = frozenset(f"aten.{name}" for name in CREATION) - _SAME_PLACE
-"""Operators whose results have the shape of an image's map at most, not what it shows."""
+"""Operators that make a tensor anew: it may be shaped like a map, and depends on no pixel."""
 
 
 class Known:

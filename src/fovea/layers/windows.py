@@ -107,13 +107,13 @@ class Windows:
     def weighted_by(self, logits: Tensor) -> Tensor:
         """Return the same for logits that are a map (B,C,H,W), which need not be laid out for it."""
         other = Windows(logits, self.frame)
-        if self.frame is None or torch.jit.is_tracing() or torch.compiler.is_compiling():
+        if self.frame is None or _is_followed():
             return self.weighted_mean(other.values)
         return weighted_mean(self._padded(self.map, 0.0), self._padded(other.map, -math.inf), self.frame)
 
     def weighted_by_itself(self) -> Tensor:
         """Return the same for logits that are the values."""
-        if self.frame is None or torch.jit.is_tracing() or torch.compiler.is_compiling():
+        if self.frame is None or _is_followed():
             return self.weighted_mean(self.values)
         return weighted_mean(self._padded(self.map, _LEAST), None, self.frame)
 
@@ -125,9 +125,9 @@ class Windows:
         if frame is None:
             return x.flatten(2)[..., None, None]  # (B,C,H,W) -> (B,C,H*W,1,1)
         x = self._padded(x, fill)
-        sizes = (each.shape[2:] for each in frame.slices(x[:1, :1])[:1])
+        size = frame.slices(x[:1, :1])[0].shape[2:]  # (H',W')
         columns = F.unfold(x, frame.kernel, frame.dilation, stride=frame.stride)  # (B,C*N,H'*W')
-        return columns.view(*x.shape[:2], -1, *next(sizes))
+        return columns.view(*x.shape[:2], -1, *size)
 
 
 @register_notrace_module
@@ -191,6 +191,11 @@ class WindowPool2d(nn.Module):
             f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
             f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
         )
+
+
+def _is_followed() -> bool:
+    """Whether somebody follows the operators, to compile or to export them: they are to find formulas, no loop."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 def pair(size: Size) -> tuple[int, int]:

@@ -6,9 +6,9 @@
     OUT/<variant>/seed-<n>/        a run folder each, with answers.parquet: what its model says of the judged images
 
 The first training, of the first variant, decides what depends on measured time (view, rung, epochs); the others are
-given its decisions. All see the same images in the same splits. Of a budget each training is given its part when that
-is decided, larger where a measured step of its network takes longer; how many seeds really fit shows as they go, and
-those that do not are left out, for all variants alike.
+given its decisions. All see the same images in the same splits. Its part of a budget is smaller where measured steps of
+the others take longer; how many seeds really fit shows as they go, and those that do not are left out, for all variants
+alike.
 """
 
 from __future__ import annotations
@@ -155,11 +155,14 @@ def shared(decisions: Mapping[str, Any], vary: Collection[str]) -> dict[str, Any
     return kept
 
 
-def step_cost_s(recipe: Recipe, fabric: Fabric) -> float:
-    """Return the seconds that one step of training the recipe's network takes on a few images of its size."""
+def step_cost_s(recipe: Recipe, fabric: Fabric) -> float | None:
+    """Return the seconds that one step of training the recipe's network takes on a few images of its size.
+
+    None where only the data decide which network that is.
+    """
     loaded = check_network(recipe)
-    if loaded is None:  # a small one, whose size the data decide
-        return 1.0
+    if loaded is None:
+        return None
     side = int(recipe.data.input_size or loaded.pretrained_cfg["input_size"][-1])
     images = noise_images(side, batch=min(MEASURED_BATCH, recipe.train.batch_size))
     model = loaded.model.to(fabric.device).to(memory_format=torch.channels_last)
@@ -296,15 +299,23 @@ class _Race:
 
     def _share_s(self) -> float:
         """Return the part of the budget for the first training in seconds; where that is too short, seeds go first."""
-        of_round = 1 / len(self.variants)
-        if any(key.startswith("model.") or key == "data.input_size" for key in self.vary):
-            costs = [step_cost_s(variant.recipe, self.fabric) for variant in self.variants]
-            of_round = costs[0] / sum(costs)
-            if of_round < SLOWER / len(self.variants):
-                told = [f"{cost / costs[0]:.1f}" for cost in costs[1:]]
-                self.progress.say(f"a step of the others takes {listed(told)} times as long: fewer epochs fit")
-        round_s = self.clock.left_s() * of_round
+        round_s = self.clock.left_s() * self._part_of_round()
         return max(1.0, round(max(round_s / self.seeds, min(LEAST_S, round_s)), 2))
+
+    def _part_of_round(self) -> float:
+        """Return the share of a round of trainings that the first one takes: an equal one where steps cost the same."""
+        equal = 1 / len(self.variants)
+        if not any(key.startswith("model.") or key == "data.input_size" for key in self.vary):
+            return equal
+        measured = [step_cost_s(variant.recipe, self.fabric) for variant in self.variants]
+        costs = [cost for cost in measured if cost is not None]
+        if len(costs) < len(measured):
+            return equal
+        part = costs[0] / sum(costs)
+        if part < SLOWER * equal:
+            told = [f"{cost / costs[0]:.1f}" for cost in costs[1:]]
+            self.progress.say(f"a step of the others takes {listed(told)} times as long: fewer epochs fit")
+        return part
 
     def _round_s(self) -> float:
         """Return the seconds that the first round of trainings took."""
