@@ -279,6 +279,12 @@ def test_gradients_that_are_cleared_before_the_step_are_named() -> None:
     assert "cleared between the backward pass and the step" in doctor.findings[0].message
 
 
+def test_gradients_that_come_as_zeros_were_not_cleared() -> None:
+    doctor = watched(Training(loss=lambda scores, labels: functional.cross_entropy(0 * scores, labels), epochs=1))
+    assert doctor.record.optimisers[0].samples >= 3 and doctor.record.optimisers[0].cleared == 0
+    assert "missing-zero-grad" not in alarms(doctor), doctor.text()
+
+
 def test_a_warm_up_by_steps_that_is_moved_on_by_epochs_is_named() -> None:
     torch.manual_seed(0)
     images, labels = digits()

@@ -140,18 +140,14 @@ class WeightWatch:
 
     def arrive(self) -> None:
         """A backward has ended: note which optimisers have gradients now."""
-        self._arrived = {
-            place
-            for place, optimizer in enumerate(self.optimizers)
-            if any(each.grad is not None for each in _parameters(optimizer))
-        }
+        self._arrived = {place for place, optimizer in enumerate(self.optimizers) if _is_pulled(optimizer)}
 
     def cleared(self, optimizer: Optimizer) -> bool:
         """Whether an optimiser that is about to step has lost all gradients that the backward had given it."""
         place = self.place(optimizer)
         had = place in self._arrived
         self._arrived.discard(place)
-        return had and not any(each.grad is not None and bool(each.grad.any()) for each in _parameters(optimizer))
+        return had and not _is_pulled(optimizer)
 
     def remember(self, optimizer: Optimizer) -> None:
         """Remember gradients that this step used."""
@@ -173,6 +169,11 @@ class WeightWatch:
                 for parameter, gradient, version in used
             )
         }
+
+
+def _is_pulled(optimizer: Optimizer) -> bool:
+    """Whether any parameter of an optimiser has a gradient that is not zero."""
+    return any(each.grad is not None and bool(_dense(each.grad).any()) for each in _parameters(optimizer))
 
 
 def _unmoved(parameter: torch.Tensor, before: torch.Tensor) -> float:
