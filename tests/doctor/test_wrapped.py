@@ -307,3 +307,24 @@ def test_tokens_that_attention_lets_meet_are_not_said_to_see_a_patch_only() -> N
             cross_entropy(model(images), labels).backward()
             optimizer.step()
     assert "receptive-field" not in [finding.code for finding in doctor.findings]
+
+
+def test_networks_within_transforms_are_said_to_be_unseen_in_one_sentence() -> None:
+    values, labels = digits()
+    model = network(dropout=0.0).eval()
+    weights = {name: each.detach() for name, each in model.named_parameters()}
+
+    def loss(given: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        scores = torch.func.functional_call(model, given, (image[None],))
+        assert (scores.argmax(1) == label[None]).shape == (1,)
+        return functional.cross_entropy(functional.dropout(scores, 0.1, training=False), label[None])
+
+    of_each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))
+    alone = of_each(weights, values[:8], labels[:8])
+    with Doctor() as doctor:
+        watched = of_each(weights, values[:8], labels[:8])
+    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+    assert doctor.record.unseen == [
+        "networks within a transform of torch.func (vmap, grad ...): it gives them no values"
+    ]
+    assert doctor.text().splitlines()[1] == f"not seen: {doctor.record.unseen[0]}"

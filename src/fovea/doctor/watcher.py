@@ -104,9 +104,12 @@ class Watcher:
 
     def trouble(self, error: Exception) -> None:
         """Note that something could not be observed."""
-        text = f"{type(error).__name__}: {error}"
-        if text not in self.record.unseen and len(self.record.unseen) < 20:
-            self.record.unseen.append(text)
+        self.not_seen(f"{type(error).__name__}: {error}")
+
+    def not_seen(self, what: str) -> None:
+        """Note in words what could not be observed."""
+        if what not in self.record.unseen and len(self.record.unseen) < 20:
+            self.record.unseen.append(what)
 
     def finish(self) -> Record:
         """Settle what is pending and return the record."""
@@ -115,7 +118,7 @@ class Watcher:
             self._assign()
             self._look_at_ends()
             if self.record.steps and not any(step.images for step in self.record.steps):
-                self.record.unseen.append("the network in training: within a compiled function there are no hooks")
+                self.not_seen("the network in training: within a compiled function there are no hooks")
             self.record.seconds = time.perf_counter() - self.pace.began
             self._layers.finish(self.record.networks, step=self.pace.steps)
         return self.record
@@ -397,8 +400,7 @@ class Watcher:
                 self._assign()
             self._networks[id(module)] = place
             for kind in describing.compiled_parts(module):
-                told = f"the layers within {kind}, which is compiled"
-                self.record.unseen += [told] * (told not in self.record.unseen)
+                self.not_seen(f"the layers within {kind}, which is compiled")
         return place
 
     def _settle_without_backward(self) -> None:

@@ -155,11 +155,12 @@ class Doctor:
         record = self.record
         seen = f"{counted(len(record.steps), 'step')} and {counted(len(record.rounds), 'evaluation')}"
         if not record.steps:
-            return f"doctor: no training was seen: no optimiser took a step ({seen})"
-        lines = [f"doctor: {seen} in {duration(record.seconds)}"]
-        if self.healthy:
-            lines.append("healthy: nothing was found that harms the training")
-        lines += [line for finding in self.findings for line in finding.lines()]
+            lines = [f"doctor: no training was seen: no optimiser took a step ({seen})"]
+        else:
+            lines = [f"doctor: {seen} in {duration(record.seconds)}"]
+            if self.healthy:
+                lines.append("healthy: nothing was found that harms the training")
+            lines += [line for finding in self.findings for line in finding.lines()]
         lines += [f"not seen: {what}" for what in record.unseen]
         return "\n".join(lines)
 

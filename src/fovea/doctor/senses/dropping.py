@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from fovea.doctor.record import Drop
-from fovea.doctor.senses.patching import Patches
+from fovea.doctor.senses.patching import Patches, out_of_sight
 from fovea.doctor.senses.places import place_of_call
 from fovea.doctor.watcher import Watcher
 
@@ -37,7 +37,7 @@ class Dropping:
 
     def _around(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def heard(inputs: Any, p: float, training: bool, inplace: bool) -> Any:
-            if not self._watcher.in_backward and not torch.compiler.is_compiling():
+            if not self._watcher.in_backward and not out_of_sight():
                 gradients = torch.is_grad_enabled()  # looking turns gradients off
                 with self._watcher.looking():
                     self._called(float(p), on=bool(training) and p > 0, with_gradients=gradients)

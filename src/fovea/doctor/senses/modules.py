@@ -21,7 +21,7 @@ from torch.nn.modules.module import (
 )
 from torch.utils.hooks import RemovableHandle
 
-from fovea.doctor.senses.patching import Patches
+from fovea.doctor.senses.patching import Patches, out_of_sight, transformed
 from fovea.doctor.watcher import Watcher
 
 _DYNAMO = "torch._dynamo.eval_frame"
@@ -83,7 +83,11 @@ class Modules:
                 self._listen()
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        if torch.compiler.is_compiling() or self._watcher.in_backward:
+        if out_of_sight() or self._watcher.in_backward:
+            if not torch.compiler.is_compiling() and transformed():
+                self._watcher.not_seen(
+                    "networks within a transform of torch.func (vmap, grad ...): it gives them no values"
+                )
             return
         self._running.append(module)
         if len(self._running) > 1 and not self._watcher.pace.sampling:
@@ -97,7 +101,7 @@ class Modules:
     def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
         """Called with keywords and output; where a forward raised, PyTorch gives the output alone."""
         kwargs, output = rest if len(rest) == 2 else ({}, *rest)
-        if torch.compiler.is_compiling() or self._watcher.in_backward or not self._running:
+        if out_of_sight() or self._watcher.in_backward or not self._running:
             return
         while self._running and self._running.pop() is not module:
             pass  # a forward that raised leaves modules behind
@@ -152,7 +156,7 @@ class Modules:
 
     def _called(self, module: nn.Module, call: Callable[[], Any], args: Any, kwargs: Any) -> Any:
         """Call a compiled module without hooks, and tell of it as if it had some."""
-        if torch.compiler.is_compiling() or not self._handles:
+        if out_of_sight() or not self._handles:
             return call()
         self._enter(module, args)
         output = None

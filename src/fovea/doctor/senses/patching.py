@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Protocol
 
+import torch
+from torch._C import _functorch
 from torch.jit._builtins import _get_builtin_table
 
 _MARK = "the function that listens"
@@ -21,6 +23,16 @@ class Sense(Protocol):
 
     def remove(self) -> None:
         """Leave everything as it was."""
+
+
+def transformed() -> bool:
+    """Whether a transform of `torch.func` (vmap, grad, jvp ...) is at work: its tensors stand for others."""
+    return _functorch.peek_interpreter_stack() is not None
+
+
+def out_of_sight() -> bool:
+    """Whether there are no values to look at: while PyTorch compiles, or within a transform of `torch.func`."""
+    return torch.compiler.is_compiling() or transformed()
 
 
 class Patches:

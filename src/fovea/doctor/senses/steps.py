@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.hooks import RemovableHandle
 
 from fovea.doctor.senses.fastai import FastaiOptimizer, optimizer_class
-from fovea.doctor.senses.patching import Patches
+from fovea.doctor.senses.patching import Patches, out_of_sight
 from fovea.doctor.tensors import tensors_of
 from fovea.doctor.watcher import Watcher
 
@@ -45,20 +45,20 @@ class Steps:
             self._handles.pop().remove()
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if torch.compiler.is_compiling():
+        if out_of_sight():
             return
         with self._watcher.looking():
             self._watcher.step_begins(optimizer)
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if torch.compiler.is_compiling():
+        if out_of_sight():
             return
         with self._watcher.looking():
             self._watcher.step_ends(optimizer)
 
     def _around_backward(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def heard(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._watcher.in_backward or torch.compiler.is_compiling():  # a checkpoint begins one of its own
+            if self._watcher.in_backward or out_of_sight():  # a checkpoint begins one of its own
                 return real(tensors, *args, **kwargs)
             with self._watcher.looking():
                 self._meet_fastai()
