@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fovea.doctor.pending import Forward
@@ -25,7 +27,23 @@ def count(current: Round, told: np.ndarray, labels: np.ndarray, *, classes: int)
     current.parts.append((int((told == labels).sum()), len(labels)))
     if classes <= _MOST_CLASSES and labels.min(initial=0) >= 0 and labels.max(initial=0) < classes:
         counts = np.bincount(labels * classes + told, minlength=classes * classes).reshape(classes, classes)
+        current.f1s.append(f1_of_classes(counts)[0])
         current.confusion = counts if current.confusion is None else current.confusion + counts
+
+
+def f1_of_classes(confusion: np.ndarray) -> tuple[float, float]:
+    """Return F1 (van Rijsbergen 1979) as mean over the classes that occur, and weighted by how often each is true.
+
+    Args:
+        confusion: (C, C) counts, rows true.
+
+    >>> f1_of_classes(np.array([[3, 1], [0, 4]]))
+    (0.873015873015873, 0.873015873015873)
+    """
+    true, told = confusion.sum(axis=1), confusion.sum(axis=0)
+    occurs = true + told > 0
+    each = 2 * confusion.diagonal()[occurs] / (true + told)[occurs]
+    return (float(each.mean()), float((each * true[occurs]).sum() / true.sum())) if true.any() else (math.nan, math.nan)
 
 
 def keep_decisions(current: Round, call: Forward) -> None:

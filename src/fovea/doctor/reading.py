@@ -17,6 +17,7 @@ LEARNT = 0.9  # accuracy of the last training batches, from which on a choice th
 _GROUND = 0.1  # share of one value in evaluated pictures, from which it is a ground that training has, too
 _MOST_CLASSES = 100_000
 CLASSIFYING = ("cross_entropy", "nll_loss", "multi_margin_loss")
+FOR_NUMBERS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 
 def losses_of_steps(record: Record) -> np.ndarray:
@@ -84,6 +85,12 @@ def several_targets(record: Record) -> bool:
     """Whether losses of classes are computed several times for each backward: two heads, mixed labels, two views."""
     calls = sum(each.calls for each in record.losses if each.phase == "train" and each.name in CLASSIFYING)
     return calls > 1.5 * sum(step.batches for step in record.steps)
+
+
+def usual_cut(record: Record, scores: np.ndarray) -> float:
+    """Return the score (n,) above which an answer is yes: of a half where they are near zeros and ones, else of 0."""
+    near = {loss.name in FOR_NUMBERS for loss in record.losses if loss.phase == "train"} == {True}
+    return 0.5 if near or (scores.min() >= 0 and scores.max() <= 1) else 0.0
 
 
 def label_counts(record: Record) -> np.ndarray | None:

@@ -142,6 +142,17 @@ class Sigmoid:
 
 
 @dataclass
+class Shown:
+    """A figure that a line of somebody's code prints again and again."""
+
+    kind: Literal["accuracy", "f1"]
+    phase: Phase | None  # that it is printed as being of
+    where: Place
+    text: str = ""  # the part of the line that said so last
+    values: list[tuple[int, float]] = field(default_factory=list)  # (step, share); the last few
+
+
+@dataclass
 class Cut:
     """Parts of one size that Pillow has cut out of pictures of one size."""
 
@@ -195,6 +206,7 @@ class Round:
     first_digest: str = ""  # of the pixels of its first batch
     loader: int | None = None  # that handed out its first batch
     parts: list[tuple[int, int]] = field(default_factory=list)  # of each judged batch: right answers, images
+    f1s: list[float] = field(default_factory=list)  # of each judged batch: mean over the classes that occur in it
     scores: list[np.ndarray] = field(default_factory=list)  # of yes and no, (n,) each: the first few thousand
     truths: list[np.ndarray] = field(default_factory=list)  # zeros and ones that belong to them
 
@@ -402,6 +414,7 @@ class Record:
     squashed: list[Squashed] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
     sigmoids: list[Sigmoid] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
     galleries: dict[Phase, Gallery] = field(default_factory=lambda: {"train": Gallery(), "eval": Gallery()})

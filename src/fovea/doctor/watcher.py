@@ -28,6 +28,7 @@ from fovea.doctor.pace import Pace
 from fovea.doctor.pending import Forward, LossCall, sorted_out, whose_scores
 from fovea.doctor.record import NonFinite, Optimiser, Phase, Place, Record, Sigmoid
 from fovea.doctor.senses.places import calling_place
+from fovea.doctor.shown import Figures
 from fovea.doctor.tensors import (
     find_given_labels,
     find_inputs,
@@ -75,6 +76,7 @@ class Watcher:
         self._turn = 0  # grows with each step and each start of a loader: one evaluation lies within one turn
         self._comparisons = Comparisons(self.record, self.pace)
         self._stale: set[int] = set()  # optimisers that the first backward of this step found with used gradients
+        self._figures = Figures(self.record)
         self._stops: list[tuple[Callable[[int], bool], type[BaseException]]] = []
 
     def looking(self) -> Looking:
@@ -292,6 +294,10 @@ class Watcher:
             known.values += values.numel()
             low, high = torch.aminmax(values)
             known.of_probabilities += bool(low >= 0) and bool(high <= 1)
+
+    def printed(self, line: str) -> None:
+        """Somebody's code has printed a line."""
+        self._figures.add(line, step=self.pace.steps)
 
     def backward_begins(self) -> None:
         """Gradients are about to be computed."""

@@ -25,6 +25,7 @@ from fovea.doctor.senses.loaders import Loaders
 from fovea.doctor.senses.losses import Losses
 from fovea.doctor.senses.modules import Modules
 from fovea.doctor.senses.patching import Sense
+from fovea.doctor.senses.printing import Printing
 from fovea.doctor.senses.sigmoids import Sigmoids
 from fovea.doctor.senses.steps import Steps
 from fovea.doctor.watcher import Watcher
@@ -41,7 +42,7 @@ class Doctor:
 
     def __init__(self, *, strict: bool = False) -> None:
         self._watcher = Watcher(strict=strict)
-        kinds = (Files, Cutting, Loaders, Modules, Losses, Dropping, Comparing, Sigmoids, Steps)
+        kinds = (Files, Cutting, Loaders, Modules, Losses, Dropping, Comparing, Sigmoids, Printing, Steps)
         self._senses: list[Sense] = [kind(self._watcher) for kind in kinds]
         self._running = False
         self._findings: list[Diagnosis] | None = None

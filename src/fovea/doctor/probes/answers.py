@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
+from fovea.doctor.probes.shown import shown_figures
 from fovea.doctor.record import Compared, Record
 
 _LEAST_IMAGES = 40
@@ -18,10 +19,10 @@ _MOSTLY = 0.9  # of the calls
 def metric_wrong(record: Record) -> Iterator[Diagnosis]:
     """A line's own comparisons, added up, beside what the scores themselves decide on the same images.
 
-    Where answers are compared out of sight, as NumPy's arrays, a second sigmoid still shows by what it is given.
+    Where answers are compared out of sight, as NumPy's arrays, a second sigmoid still shows by what it is given, and
+    what comes of it by what is printed.
     """
-    found = list(_compared(record))
-    yield from found or _sigmoid_twice(record)
+    yield from list(_compared(record)) or list(_sigmoid_twice(record)) or shown_figures(record)
 
 
 def _sigmoid_twice(record: Record) -> Iterator[Diagnosis]:

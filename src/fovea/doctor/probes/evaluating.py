@@ -22,6 +22,7 @@ from fovea.doctor.reading import (
     pretrained,
     several_tasks,
     start_and_end,
+    usual_cut,
     within_batch,
 )
 from fovea.doctor.record import Loader, Place, Record
@@ -210,13 +211,11 @@ def decision_threshold(record: Record) -> Iterator[Diagnosis]:
     scores, truths = np.concatenate(rounds[-1].scores), np.concatenate(rounds[-1].truths)
     if min(truths.sum(), (~truths).sum()) < 5 or not np.isfinite(scores).all():
         return
-    of_probabilities = bool(scores.min() >= 0 and scores.max() <= 1)
-    several = len(truths) > rounds[-1].images
-    usual = 0.5 if of_probabilities else 0.0
+    several, usual = len(truths) > rounds[-1].images, usual_cut(record, scores)
     area = rank_area(scores, truths)
     at_usual, (best, threshold) = _balanced(scores, truths, usual), _best_cut(scores, truths)
     if area > 0.75 and at_usual < 0.6 and best > at_usual + 0.15:
-        told = threshold if of_probabilities else 1 / (1 + math.exp(-float(np.clip(threshold, -500, 500))))
+        told = threshold if usual else 1 / (1 + math.exp(-float(np.clip(threshold, -500, 500))))
         yield Diagnosis(
             code="decision-threshold",
             confidence=0.5 if several else 0.85,

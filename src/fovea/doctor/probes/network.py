@@ -9,12 +9,11 @@ import numpy as np
 
 from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import label_counts, poor, pretrained, training_loss
+from fovea.doctor.reading import FOR_NUMBERS, label_counts, poor, pretrained, training_loss
 from fovea.doctor.record import Layer, Loss, Network, Place, Record
 
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "BatchNormAct2d")
 _SMALL_BATCH = 8
-_FOR_NUMBERS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 _MANY = 0.4  # of the convolutions
 _MUCH = 0.6  # dropout
 _NEARLY_ALL, _SEVERAL = 0.95, 0.5  # of the calls
@@ -175,7 +174,7 @@ def wrong_head(record: Record) -> Iterator[Diagnosis]:
             continue
         whole = len(other.target_shape) <= 2 and int(np.prod(other.target_shape[1:])) == 1  # not pictures
         certain = _classifies(record)
-        if other.name in _FOR_NUMBERS and whole and (certain or _like_classes(other)) and len(record.optimisers) == 1:
+        if other.name in FOR_NUMBERS and whole and (certain or _like_classes(other)) and len(record.optimisers) == 1:
             yield Diagnosis(
                 code="wrong-head",
                 confidence=0.8 if certain else 0.6,
@@ -191,7 +190,7 @@ def wrong_head(record: Record) -> Iterator[Diagnosis]:
 def _compares_all_with_all(loss: Loss) -> bool:
     """Whether a loss for numbers stretches scores and targets against each other, as (B, 1) and (B,)."""
     shapes = loss.scores_shape, loss.target_shape
-    if loss.name not in _FOR_NUMBERS or shapes[0] == shapes[1]:
+    if loss.name not in FOR_NUMBERS or shapes[0] == shapes[1]:
         return False
     try:
         together = math.prod(np.broadcast_shapes(*shapes))

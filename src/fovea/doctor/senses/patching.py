@@ -13,6 +13,7 @@ from torch._C import _functorch
 from torch.jit._builtins import _get_builtin_table
 
 _MARK = "the function that listens"
+_INHERITED = object()  # what stands for an attribute of a base class, or of a class where the owner is an instance
 
 
 class Sense(Protocol):
@@ -57,7 +58,7 @@ class Patches:
         """Replace `owner.name` by `around(owner.name)`, with the name and the documentation of what it replaces."""
         real = getattr(owner, name)
         heard = functools.wraps(real)(around(real))
-        self._replaced.append((owner, name, real))
+        self._replaced.append((owner, name, real if name in getattr(owner, "__dict__", {}) else _INHERITED))
         setattr(owner, name, heard)
         known = _get_builtin_table()
         if id(real) in known:  # TorchScript knows PyTorch's own functions by identity
@@ -89,7 +90,10 @@ class Patches:
         """Put back what was replaced, last first."""
         while self._replaced:
             owner, name, real = self._replaced.pop()
-            setattr(owner, name, real)
+            if real is _INHERITED:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, real)
         while self._scripted:
             _get_builtin_table().pop(id(self._scripted.pop()), None)
 

@@ -1,0 +1,155 @@
+"""Faults of the number that a script prints: it is not what the network's answers to the same images come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fovea.core.wording import counted, percent
+from fovea.doctor.finding import Diagnosis
+from fovea.doctor.judging import f1_of_classes
+from fovea.doctor.reading import accuracy_of_steps, several_tasks, usual_cut
+from fovea.doctor.record import Record, Round, Shown
+
+_LEAST_IMAGES = 40
+_LAST = 3  # figures of a line that have to agree
+_NEAR = 0.02  # what rounding, and images that were left out, may make
+_FEWER = 0.1  # F1, yes or no: by how much what is printed may stay below what the scores come to
+_FAR_FEWER = 0.3  # of classes, where answers may come from elsewhere, and be better
+_WINDOWS = (20, 50, 200, None)  # last steps, of whose images somebody may have counted the right answers
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """An evaluation all of whose answers and labels are known.
+
+    Attributes:
+        images: how many.
+        confusion: (C, C) counts, rows true; of yes and no as the scores decide.
+        f1s: F1 of each batch, of each reading: mean over its classes; of yes.
+        otherwise: accuracies of yes and no with other cuts than the usual one, or none that tells anything.
+    """
+
+    images: int
+    confusion: np.ndarray
+    f1s: tuple[list[float], ...]
+    otherwise: list[float]
+
+    def figures(self, kind: str) -> list[float]:
+        """Return what it may be said to come to, first the usual figure."""
+        right, true = self.confusion.diagonal(), self.confusion.sum(axis=1)
+        accuracies = [float(right.sum() / true.sum()), float((right[true > 0] / true[true > 0]).mean())]
+        if kind == "accuracy":
+            return accuracies
+        of_yes = [_f1_of_yes(self.confusion)] if len(self.confusion) == 2 else []
+        return [*of_yes, *f1_of_classes(self.confusion), accuracies[0]]
+
+    def is_above(self, kind: str, value: float) -> bool:
+        """Whether all that it may be said to come to is far above a figure."""
+        limit = _FEWER if len(self.confusion) == 2 else _FAR_FEWER
+        return min(self.figures(kind)) - value > limit
+
+    def has_batches_of(self, value: float) -> bool:
+        """Whether a figure is the mean of the F1 of batches, and far below the F1 of all images."""
+        near = any(each and abs(float(np.mean(each)) - value) <= _NEAR for each in self.f1s)
+        return near and self.figures("f1")[0] - value > _FEWER
+
+
+def shown_figures(record: Record) -> Iterator[Diagnosis]:
+    """Yield an accuracy or F1 that is printed far below what the scores come to on the images evaluated just then.
+
+    Whatever is printed may be an honest figure of another kind: it counts only where it is below all that are known.
+    """
+    if several_tasks(record):
+        return
+    for shown in record.shown:
+        if shown.phase == "train" or (shown.phase is None and _of_training(record, shown.values[-1][1])):
+            continue
+        last = [(_evaluated(record, step), value) for step, value in shown.values[-_LAST:]]
+        if not all(evaluated for evaluated, _ in last):
+            continue
+        if shown.kind == "f1" and all(any(one.has_batches_of(value) for one in several) for several, value in last):
+            yield _averaged(shown, last[-1][0][-1])
+            return
+        if all(one.is_above(shown.kind, value) for several, value in last for one in several):
+            yield _wrong(shown, last[-1][0][-1])
+            return
+
+
+def _of_training(record: Record, value: float) -> bool:
+    return any(abs(accuracy_of_steps(record, last=last) - value) <= _NEAR for last in _WINDOWS)
+
+
+def _evaluated(record: Record, step: int) -> list[_Evaluated]:
+    """Return the evaluations after so many steps, of as many images as tell something."""
+    found = []
+    for each in record.rounds:
+        if each.step != step or each.images < _LEAST_IMAGES:
+            continue
+        answers = _answers(record, each)
+        confusion = sum(answers, np.zeros((2, 2), np.int64)) if each.confusion is None else each.confusion
+        if confusion.sum() == each.images:
+            f1s = each.f1s, [_f1_of_yes(batch) for batch in answers]
+            found.append(_Evaluated(each.images, confusion, f1s, _cut_otherwise(each)))
+    return found
+
+
+def _cut_otherwise(each: Round) -> list[float]:
+    if not each.scores:
+        return []
+    scores, truths = np.concatenate(each.scores), np.concatenate(each.truths)
+    return [float(((scores > cut) == truths).mean()) for cut in (0.0, 0.5, -np.inf, np.inf)]
+
+
+def _answers(record: Record, each: Round) -> list[np.ndarray]:
+    """Return the confusions (2, 2) of the batches of an evaluation of yes and no."""
+    if not each.scores:
+        return []
+    cut = usual_cut(record, np.concatenate(each.scores))
+    return [
+        np.bincount(2 * truths + (scores > cut), minlength=4).reshape(2, 2)
+        for scores, truths in zip(each.scores, each.truths, strict=True)
+    ]
+
+
+def _f1_of_yes(confusion: np.ndarray) -> float:
+    of_either = confusion[1].sum() + confusion[:, 1].sum()
+    return float(2 * confusion[1, 1] / of_either) if of_either else 0.0
+
+
+def _averaged(shown: Shown, last: _Evaluated) -> Diagnosis:
+    value, whole, batches = shown.values[-1][1], last.figures("f1")[0], max(map(len, last.f1s))
+    return Diagnosis(
+        code="metric-averaging",
+        confidence=0.85,
+        message=f"the F1 of {value:.3f} that is printed (\u201c{shown.text}\u201d) is the mean of the F1 of "
+        f"{counted(batches, 'batch', 'batches')}; F1 of all {last.images} images is {whole:.3f}. A batch without "
+        "a class counts 0 for it",
+        fix="gather the answers of all batches, and compute F1 once at the end",
+        confirm=f"the F1 shown rises to {whole:.3f}",
+        evidence={"shown": value, "of_all": whole, "batches": batches, "images": last.images},
+        where=shown.where,
+    )
+
+
+def _wrong(shown: Shown, last: _Evaluated) -> Diagnosis:
+    value, whole = shown.values[-1][1], last.figures(shown.kind)[0]
+    cut = shown.kind == "accuracy" and any(abs(other - value) <= _NEAR for other in last.otherwise)
+    name = "accuracy" if shown.kind == "accuracy" else "F1"
+    return Diagnosis(
+        code="decision-threshold" if cut else "metric-wrong",
+        confidence=0.75,
+        message=f"the {name} of {percent(value)} that is printed (\u201c{shown.text}\u201d) is not what the network's "
+        f"scores come to on the {last.images} images evaluated just before, which is {percent(whole)}"
+        + (": a threshold for another kind of scores comes to that" if cut else ""),
+        fix="cut where the loss puts the border: probabilities, and scores learnt as 0 and 1, at 0.5, logits at 0; "
+        "apply a sigmoid once"
+        if cut
+        else "compare scores.argmax(dim=1) with the labels, in the same order and shape; look for another axis, "
+        "a table of classes, shapes such as (B, 1) against (B,), or a wrong number to divide by",
+        confirm=f"the {name} shown rises to about {percent(whole)}",
+        evidence={"shown": value, "of_scores": whole, "images": last.images},
+        where=shown.where,
+    )
