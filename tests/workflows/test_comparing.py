@@ -219,15 +219,37 @@ def test_exchanged_layers_are_given_the_whole_network_to_get_used_to(
 def test_what_does_not_fit_the_budget_is_left_out_for_all_alike(
     photos: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparing._Race, "_round_s", lambda race: 7200.0)  # as if this machine were slow
+    monkeypatch.setattr(comparing._Race, "_missing_s", lambda race, seed: 7200.0)  # as if this machine were slow
     settings, told = recipe(tiny_weights, "train.strategy=head", "train.budget_s=3600"), Told()
     vary = {"train.label_smoothing": [0.0, 0.1]}
     found = compare(photos, vary=vary, recipe=settings, seeds=3, out=tmp_path / "short", console=told)
     assert found.seeds == 1 and found.terms.asked_seeds == 3
-    assert "1 seed of 3 fit the budget: another round takes about 2 h" in told.said
+    assert "1 seed of 3 fit the budget: what another round lacks takes about 2 h" in told.said
     given = [Run(path.parent).recipe().train.budget_s for path in sorted((tmp_path / "short").glob("*/*/recipe.yaml"))]
     assert given == [pytest.approx(600, abs=20), None]  # the first one plans for all
     assert "3 were asked for; the budget allowed no more" in (tmp_path / "short" / "comparison.html").read_text()
+
+
+def test_what_was_trained_once_counts_though_the_budget_is_used_up(
+    photos: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = recipe(tiny_weights, "train.strategy=head", "train.budget_s=3600")
+    vary = {"train.label_smoothing": [0.0, 0.1]}
+    found = compare(photos, vary=vary, recipe=settings, seeds=2, out=tmp_path / "done")
+    assert found.seeds == 2 and all(one.epoch_s is None for one in found.trained)
+    monkeypatch.setattr(comparing.Clock, "left_s", lambda clock: -1.0)
+    again = compare(photos, vary=vary, recipe=settings, seeds=2, out=tmp_path / "done")
+    assert again.as_dict() == found.as_dict()
+
+
+def test_seconds_an_epoch_are_those_of_a_single_one_too(pools: Comparison) -> None:
+    runs = parts(pools)
+    for one in pools.trained:
+        spent_s = max(float(row["seconds"]) for run in runs[one.name] for row in run.summary())
+        assert one.epoch_s is not None and 0 < one.epoch_s < spent_s
+    assert {
+        row["epoch"] for each in runs.values() for run in each for row in run.summary() if row["rung"] == "full"
+    } == {1}
 
 
 @pytest.mark.parametrize(

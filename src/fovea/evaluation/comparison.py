@@ -46,7 +46,7 @@ class Trained:
     Args:
         name: what is different about it.
         right: (S, N) whether each image is right after training with each seed.
-        epoch_s: seconds of an epoch with its validation, the median; None where there was one epoch.
+        epoch_s: seconds of an epoch with its validation, the median; None where none was trained.
         parameters, macs: of the network; macs is None where an operator has no formula.
     """
 

@@ -17,8 +17,9 @@ import itertools
 import re
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -266,10 +267,11 @@ class _Race:
         """Train seed after seed, every variant with each, and return how many seeds the budget allowed."""
         with stop_on_signal(self.progress) as stop:
             for seed in range(self.seeds):
-                if seed and self.clock.left_s() < self._round_s():
+                missing_s = self._missing_s(seed) if seed else 0.0
+                if missing_s and self.clock.left_s() < missing_s:
                     self.progress.say(
-                        f"{counted(seed, 'seed')} of {self.seeds} fit the budget: another round takes about "
-                        f"{duration(self._round_s())}"
+                        f"{counted(seed, 'seed')} of {self.seeds} fit the budget: what another round lacks takes about "
+                        f"{duration(missing_s)}"
                     )
                     return seed
                 for variant in self.variants:
@@ -317,9 +319,10 @@ class _Race:
             self.progress.say(f"a step of the others takes {listed(told)} times as long: fewer epochs fit")
         return part
 
-    def _round_s(self) -> float:
-        """Return the seconds that the first round of trainings took."""
-        return sum(self.taken_s(variant, 0) or 0.0 for variant in self.variants)
+    def _missing_s(self, seed: int) -> float:
+        """Return the seconds that the trainings with a seed that are not done took in the first round."""
+        missing = [variant for variant in self.variants if self.taken_s(variant, seed) is None]
+        return sum(self.taken_s(variant, 0) or 0.0 for variant in missing)
 
     def _train(self, variant: Variant, seed: int) -> None:
         """Train one variant with one seed, unless it is done, and keep its answers."""
@@ -401,28 +404,47 @@ def _answer(race: _Race, seeds: int) -> Comparison:
         )
         for variant in race.variants
     ]
-    first = race.part(race.variants[0], 0)
     terms = Terms(
         source=race.manifest.source,
         split=split,
         images=int(read.sum()),
         unread=rows.height - int(read.sum()),
         asked_seeds=race.seeds,
-        choices=tuple(choice["what"] for choice in first.read(PLAN)["choices"]),
+        choices=_choices([race.part(variant, seed) for seed in range(seeds) for variant in race.variants]),
         folder=str(race.folder),
     )
     return compared(trained, terms)
 
 
+def _choices(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Return what the first training chose and all others too: averages of weights each measures for itself."""
+    first, *others = [[choice["what"] for choice in run.read(PLAN)["choices"]] for run in runs]
+    return tuple(choice for choice in first if all(choice in each for each in others))
+
+
 def _epoch_s(runs: Sequence[Run]) -> float | None:
-    """Return the median seconds from the end of one epoch to the end of the next; None where there is only one."""
+    """Return the median seconds from the end of one epoch to the end of the next; of one epoch, from its beginning.
+
+    None where none was trained, as with a head on frozen features.
+    """
     gaps = [
         later["seconds"] - earlier["seconds"]
         for run in runs
         for earlier, later in itertools.pairwise(run.summary())
         if earlier["rung"] == later["rung"]
     ]
+    gaps = gaps or [gap for run in runs for gap in _first_epochs_s(run)]
     return float(np.median(gaps)) if gaps else None
+
+
+def _first_epochs_s(run: Run) -> Iterator[float]:
+    """Yield the seconds of the first epoch of each stage that was not interrupted."""
+    epochs = list(run.events("epoch"))
+    for began, times in itertools.groupby(run.events("rung_started"), key=lambda event: event["rung"]):
+        started = [datetime.fromisoformat(event["time"]) for event in times]
+        ended = [datetime.fromisoformat(event["time"]) for event in epochs if event["rung"] == began]
+        if len(started) == 1 and ended:
+            yield (ended[0] - started[0]).total_seconds()
 
 
 def _size(run: Run) -> dict[str, int | None]:
