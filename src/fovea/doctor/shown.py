@@ -63,7 +63,7 @@ def figures_in(line: str) -> Iterator[Figure]:
     end = 0
     while matches := [found for way in _WRITTEN if (found := way.search(line, end))]:
         found = min(matches, key=lambda match: (match.start(), match.end()))
-        before = line[max(end, found.start() - _AROUND) : found.start()]
+        before = _from_a_word(line[end : found.start()])
         said = before + line[found.start() : found.start("value")] + _parts(line[found.end() :][:_AROUND])[0]
         kind: Kind = "f1" if found["name"].lower().startswith("f1") else "accuracy"
         value = _share(float(found["value"]), found["after"] or "")
@@ -72,6 +72,11 @@ def figures_in(line: str) -> Iterator[Figure]:
                 kind, _phase(line[: found.start("value")]), value, _parts(before)[-1].lstrip() + found[0].strip()
             )
         end = found.end()
+
+
+def _from_a_word(before: str) -> str:
+    """Return the last characters of a text, from the beginning of a word."""
+    return before if len(before) <= _AROUND else before[-_AROUND - 1 :].partition(" ")[2]
 
 
 def _parts(text: str) -> list[str]:

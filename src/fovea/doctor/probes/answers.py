@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.probes.shown import shown_figures
+from fovea.doctor.probes.shown import wrong_figures
 from fovea.doctor.record import Compared, Record
 
 _LEAST_IMAGES = 40
@@ -22,7 +22,7 @@ def metric_wrong(record: Record) -> Iterator[Diagnosis]:
     Where answers are compared out of sight, as NumPy's arrays, a second sigmoid still shows by what it is given, and
     what comes of it by what is printed.
     """
-    yield from list(_compared(record)) or list(_sigmoid_twice(record)) or shown_figures(record)
+    yield from list(_compared(record)) or list(_sigmoid_twice(record)) or wrong_figures(record)
 
 
 def _sigmoid_twice(record: Record) -> Iterator[Diagnosis]:

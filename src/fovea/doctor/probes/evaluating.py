@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
+from fovea.doctor.probes.shown import averaged_figures
 from fovea.doctor.reading import (
     accuracy_of_steps,
     chance_loss,
@@ -254,7 +255,11 @@ def _best_cut(scores: np.ndarray, truths: np.ndarray) -> tuple[float, float]:
 
 @PROBES.register("metric-averaging", summary="means of batches where the last one is much smaller")
 def metric_averaging(record: Record) -> Iterator[Diagnosis]:
-    """The mean over evaluated batches differs from that over images: the last batch counts too much. Never an alarm."""
+    """The mean over evaluated batches differs from that over images; an alarm only where it is what is printed."""
+    printed = list(averaged_figures(record))
+    if printed:
+        yield from printed
+        return
     for values, images, what, where in _by_batch(record):
         if len(values) < 2 or images[-1] == images[0] or not np.isfinite(values).all():
             continue

@@ -18,6 +18,9 @@ _LAST = 3  # figures of a line that have to agree
 _NEAR = 0.02  # what rounding, and images that were left out, may make
 _FEWER = 0.1  # F1, yes or no: by how much what is printed may stay below what the scores come to
 _FAR_FEWER = 0.3  # of classes, where answers may come from elsewhere, and be better
+_EQUAL, _APART = 0.002, 0.02  # accuracies that are the same, and that say something else
+_ALIKE, _DIFFER = 0.004, 0.01  # of a ratio, how much rounding varies it; accuracies that differ more than that
+_NAMES = {"accuracy": "accuracy", "f1": "F1"}
 _WINDOWS = (20, 50, 200, None)  # last steps, of whose images somebody may have counted the right answers
 
 
@@ -28,12 +31,14 @@ class _Evaluated:
     Attributes:
         images: how many.
         confusion: (C, C) counts, rows true; of yes and no as the scores decide.
+        parts: right answers and images of each batch.
         f1s: F1 of each batch, of each reading: mean over its classes; of yes.
         otherwise: accuracies of yes and no with other cuts than the usual one, or none that tells anything.
     """
 
     images: int
     confusion: np.ndarray
+    parts: list[tuple[int, int]]
     f1s: tuple[list[float], ...]
     otherwise: list[float]
 
@@ -51,31 +56,62 @@ class _Evaluated:
         limit = _FEWER if len(self.confusion) == 2 else _FAR_FEWER
         return min(self.figures(kind)) - value > limit
 
-    def has_batches_of(self, value: float) -> bool:
-        """Whether a figure is the mean of the F1 of batches, and far below the F1 of all images."""
-        near = any(each and abs(float(np.mean(each)) - value) <= _NEAR for each in self.f1s)
-        return near and self.figures("f1")[0] - value > _FEWER
+    def by_batch(self, kind: str) -> list[float]:
+        """Return means over the batches; of right answers also as if all batches were as large as the first."""
+        if kind == "f1":
+            return [float(np.mean(each)) for each in self.f1s if each]
+        right, images = np.array(self.parts).T
+        return [float((right / images).mean()), float(right.sum() / (images[0] * len(images)))]
+
+    def is_mean_of_batches(self, kind: str, value: float) -> bool:
+        """Whether a figure is a mean over batches, and none of what the evaluation may be said to come to."""
+        near, apart = (_NEAR, _FEWER) if kind == "f1" else (_EQUAL, _APART)
+        told = self.figures(kind)[:1] if kind == "f1" else self.figures(kind)  # F1 is often a mean of some kind
+        return any(abs(mean - value) <= near for mean in self.by_batch(kind)) and all(
+            abs(figure - value) > apart for figure in told
+        )
 
 
-def shown_figures(record: Record) -> Iterator[Diagnosis]:
-    """Yield an accuracy or F1 that is printed far below what the scores come to on the images evaluated just then.
+def wrong_figures(record: Record) -> Iterator[Diagnosis]:
+    """Yield an accuracy or F1 that is printed and is not what the scores come to on the images evaluated just then.
 
-    Whatever is printed may be an honest figure of another kind: it counts only where it is below all that are known.
+    Whatever is printed may be an honest figure of another kind: it counts only where it is far below all that are
+    known, or the same multiple of what it should be again and again.
     """
-    if several_tasks(record):
-        return
-    for shown in record.shown:
+    for shown, last in _last_figures(record):
+        pairs = [(one, value) for several, value in last for one in several]
+        averaged = any(one.is_mean_of_batches(shown.kind, value) for one, value in pairs)
+        below = all(one.is_above(shown.kind, value) for one, value in pairs)
+        if not averaged and (below or (len(pairs) == len(last) and _same_multiple(shown.kind, pairs))):
+            yield _wrong(shown, last[-1][0][-1])
+            return
+
+
+def _same_multiple(kind: str, pairs: list[tuple[_Evaluated, float]]) -> bool:
+    """Whether figures that differ from time to time are one multiple of what they should be."""
+    whole, told = np.array([one.figures(kind)[0] for one, _ in pairs]), np.array([value for _, value in pairs])
+    if len(pairs) < _LAST or np.ptp(whole) < _DIFFER or whole.min() <= 0:
+        return False
+    times = told / whole
+    return bool(np.ptp(times) <= _ALIKE * times.mean() and abs(times.mean() - 1) > _FEWER)
+
+
+def averaged_figures(record: Record) -> Iterator[Diagnosis]:
+    """Yield an accuracy or F1 that is printed and is a mean over batches which says something else than the whole."""
+    for shown, last in _last_figures(record):
+        if all(any(one.is_mean_of_batches(shown.kind, value) for one in several) for several, value in last):
+            yield _averaged(shown, last[-1][0][-1])
+            return
+
+
+def _last_figures(record: Record) -> Iterator[tuple[Shown, list[tuple[list[_Evaluated], float]]]]:
+    """Yield what is printed of evaluations that were seen whole, with the last few figures and those evaluations."""
+    for shown in record.shown if not several_tasks(record) else ():
         if shown.phase == "train" or (shown.phase is None and _of_training(record, shown.values[-1][1])):
             continue
         last = [(_evaluated(record, step), value) for step, value in shown.values[-_LAST:]]
-        if not all(evaluated for evaluated, _ in last):
-            continue
-        if shown.kind == "f1" and all(any(one.has_batches_of(value) for one in several) for several, value in last):
-            yield _averaged(shown, last[-1][0][-1])
-            return
-        if all(one.is_above(shown.kind, value) for several, value in last for one in several):
-            yield _wrong(shown, last[-1][0][-1])
-            return
+        if all(evaluated for evaluated, _ in last):
+            yield shown, last
 
 
 def _of_training(record: Record, value: float) -> bool:
@@ -91,8 +127,9 @@ def _evaluated(record: Record, step: int) -> list[_Evaluated]:
         answers = _answers(record, each)
         confusion = sum(answers, np.zeros((2, 2), np.int64)) if each.confusion is None else each.confusion
         if confusion.sum() == each.images:
+            parts = each.parts or [(int(batch.trace()), int(batch.sum())) for batch in answers]
             f1s = each.f1s, [_f1_of_yes(batch) for batch in answers]
-            found.append(_Evaluated(each.images, confusion, f1s, _cut_otherwise(each)))
+            found.append(_Evaluated(each.images, confusion, parts, f1s, _cut_otherwise(each)))
     return found
 
 
@@ -120,16 +157,23 @@ def _f1_of_yes(confusion: np.ndarray) -> float:
 
 
 def _averaged(shown: Shown, last: _Evaluated) -> Diagnosis:
-    value, whole, batches = shown.values[-1][1], last.figures("f1")[0], max(map(len, last.f1s))
+    value, whole, sizes = shown.values[-1][1], last.figures(shown.kind)[0], [images for _, images in last.parts]
+    name, f1 = _NAMES[shown.kind], shown.kind == "f1"
     return Diagnosis(
         code="metric-averaging",
         confidence=0.85,
-        message=f"the F1 of {value:.3f} that is printed (\u201c{shown.text}\u201d) is the mean of the F1 of "
-        f"{counted(batches, 'batch', 'batches')}; F1 of all {last.images} images is {whole:.3f}. A batch without "
-        "a class counts 0 for it",
-        fix="gather the answers of all batches, and compute F1 once at the end",
-        confirm=f"the F1 shown rises to {whole:.3f}",
-        evidence={"shown": value, "of_all": whole, "batches": batches, "images": last.images},
+        message=f"the {name} of {value:.3f} that is printed (\u201c{shown.text}\u201d) is a mean over "
+        f"{counted(len(sizes), 'batch', 'batches')}; {name} of all {last.images} images is {whole:.3f}. "
+        + (
+            "A batch without a class counts 0 for it"
+            if f1
+            else f"The last batch has {sizes[-1]} images, not {sizes[0]}"
+        ),
+        fix="gather the answers of all batches, and compute F1 once at the end"
+        if f1
+        else "add up right answers and images, and divide once at the end",
+        confirm=f"the {name} shown becomes {whole:.3f}",
+        evidence={"shown": value, "of_all": whole, "batches": len(sizes), "images": last.images},
         where=shown.where,
     )
 
@@ -137,7 +181,7 @@ def _averaged(shown: Shown, last: _Evaluated) -> Diagnosis:
 def _wrong(shown: Shown, last: _Evaluated) -> Diagnosis:
     value, whole = shown.values[-1][1], last.figures(shown.kind)[0]
     cut = shown.kind == "accuracy" and any(abs(other - value) <= _NEAR for other in last.otherwise)
-    name = "accuracy" if shown.kind == "accuracy" else "F1"
+    name = _NAMES[shown.kind]
     return Diagnosis(
         code="decision-threshold" if cut else "metric-wrong",
         confidence=0.75,
@@ -149,7 +193,7 @@ def _wrong(shown: Shown, last: _Evaluated) -> Diagnosis:
         if cut
         else "compare scores.argmax(dim=1) with the labels, in the same order and shape; look for another axis, "
         "a table of classes, shapes such as (B, 1) against (B,), or a wrong number to divide by",
-        confirm=f"the {name} shown rises to about {percent(whole)}",
+        confirm=f"the {name} shown becomes about {percent(whole)}",
         evidence={"shown": value, "of_scores": whole, "images": last.images},
         where=shown.where,
     )
