@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -48,7 +49,7 @@ def test_figures_are_read_as_people_write_them(line: str, told: list[tuple[str, 
     assert [(each.kind, each.phase, pytest.approx(each.value)) for each in figures_in(line)] == told
 
 
-def trained(show: Show, *, binary: bool = False, mse: bool = False, first: int = 1200) -> Doctor:
+def trained(show: Show, *, binary: bool = False, mse: bool = False, first: int = 1200, batch_size: int = 100) -> Doctor:
     """Train on digits, and show somebody's own figure of 597 others, of which NumPy has computed all."""
     torch.manual_seed(0)
     images, labels = digits()
@@ -60,7 +61,7 @@ def trained(show: Show, *, binary: bool = False, mse: bool = False, first: int =
     if binary:
         loss_of = functional.mse_loss if mse else functional.binary_cross_entropy_with_logits
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    held = DataLoader(TensorDataset(images[first:], labels[first:]), batch_size=100)
+    held = DataLoader(TensorDataset(images[first:], labels[first:]), batch_size=batch_size)
     with Doctor(strict=True) as doctor:
         for _ in range(3):
             model.train()
@@ -169,6 +170,20 @@ def test_f1_of_batches_is_told_from_f1_of_all() -> None:
             print(f"val F1 {np.mean(each):.4f}")
     assert alarms(doctor)[:1] == ["metric-averaging"], doctor.text()
     assert "10 batches" in doctor.findings[0].message and "597 images" in doctor.findings[0].message
+
+
+def test_f1_of_batches_may_count_the_classes_that_they_lack() -> None:
+    """As scikit-learn's f1_score does when it is given all labels: here each batch lacks some."""
+
+    def in_tens(scores: np.ndarray, labels: np.ndarray) -> None:
+        each = [
+            f1_score(labels[rows], scores[rows].argmax(1), average="macro", labels=range(10), zero_division=0)
+            for rows in np.array_split(np.arange(len(labels)), range(12, len(labels), 12))
+        ]
+        print(f"macro F1 {np.mean(each):.4f}")
+
+    doctor = trained(in_tens, batch_size=12)
+    assert alarms(doctor) == ["metric-averaging"], doctor.text()
 
 
 def test_streams_get_all_that_is_written_and_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:

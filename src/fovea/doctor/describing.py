@@ -83,7 +83,9 @@ def _held(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, value in vars(module).items():
         if name.startswith("_"):  # PyTorch's own, and what is hidden on purpose
             continue
-        items = enumerate(value) if isinstance(value, (list, tuple)) else value.items() if type(value) is dict else ()
+        items = (
+            enumerate(value) if isinstance(value, (list, tuple)) else value.items() if isinstance(value, dict) else ()
+        )
         yield from ((f"{name}[{key!r}]", item) for key, item in items if isinstance(item, nn.Module))
 
 

@@ -10,6 +10,7 @@ import warnings
 
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.probes import all_probes as all_probes
+from fovea.doctor.reading import nothing_to_gain
 from fovea.doctor.record import Record
 
 _LEAST_CAUSE = 0.5  # confidence below which nothing is explained by a finding
@@ -23,6 +24,11 @@ _DIVERGED = (
     "momentum-high",
 )
 _STUCK = ("underfitting", "learning-rate-low", "decision-threshold")
+_COSTS_ACCURACY = (  # and nothing else: where all is told right, they are worth knowing and no more
+    "dead-relu", "dropout-misuse", "exploding-gradient", "init-scale", "learning-rate-high", "learning-rate-low",
+    "loss-summed", "momentum-high", "saturated-units", "under-capacity", "underfitting", "vanishing-gradient",
+    "weight-decay-high",
+)  # fmt: skip
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "not-normalised": (*_DIVERGED, *_STUCK, "saturated-units"),
     "normalised-twice": (*_DIVERGED, *_STUCK, "saturated-units", "labels-shuffled"),
@@ -97,6 +103,8 @@ def diagnose(record: Record) -> list[Diagnosis]:
         except Exception as error:  # this runs at the end of somebody's training, whatever it was
             told = f"{probe.name}: {type(error).__name__}: {error}"
             record.unseen += [told] * (told not in record.unseen)
+    if nothing_to_gain(record):
+        found = [dataclasses.replace(each, severity="note") if each.code in _COSTS_ACCURACY else each for each in found]
     found.sort(key=lambda diagnosis: (diagnosis.severity != "alarm", -diagnosis.confidence))
     causes = [each for each in found if each.severity == "alarm" and each.confidence >= _LEAST_CAUSE]
     chains: dict[str, list[str]] = {}

@@ -27,7 +27,8 @@ def count(current: Round, told: np.ndarray, labels: np.ndarray, *, classes: int)
     current.parts.append((int((told == labels).sum()), len(labels)))
     if classes <= _MOST_CLASSES and labels.min(initial=0) >= 0 and labels.max(initial=0) < classes:
         counts = np.bincount(labels * classes + told, minlength=classes * classes).reshape(classes, classes)
-        current.f1s.append(f1_of_classes(counts)[0])
+        mean, _ = f1_of_classes(counts)
+        current.f1s.append((mean, mean * int((counts.sum(axis=0) + counts.sum(axis=1) > 0).sum()) / classes))
         current.confusion = counts if current.confusion is None else current.confusion + counts
 
 

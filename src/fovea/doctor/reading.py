@@ -16,6 +16,8 @@ PAINTED = 0.35  # share of training pictures, of one value and not in evaluated 
 LEARNT = 0.9  # accuracy of the last training batches, from which on a choice that is unusual has done no harm
 _GROUND = 0.1  # share of one value in evaluated pictures, from which it is a ground that training has, too
 _MOST_CLASSES = 100_000
+_ALL_TOLD = 0.97  # of evaluated images, beyond which fewer than three points can be lost
+_SAMPLES, _SAME_LENGTH = 3, 1e-3  # steps that were looked at, and by how much of their length gradients may differ
 CLASSIFYING = ("cross_entropy", "nll_loss", "multi_margin_loss")
 FOR_NUMBERS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
@@ -85,6 +87,16 @@ def several_targets(record: Record) -> bool:
     """Whether losses of classes are computed several times for each backward: two heads, mixed labels, two views."""
     calls = sum(each.calls for each in record.losses if each.phase == "train" and each.name in CLASSIFYING)
     return calls > 1.5 * sum(step.batches for step in record.steps)
+
+
+def always_clipped(record: Record) -> bool:
+    """Whether each step that was looked at had a gradient of the same length, whatever the size of the loss."""
+    followed = [each.gradient for network in record.networks for each in network.parameters.values() if each.gradient]
+    samples = min(map(len, followed), default=0)
+    if samples < _SAMPLES:
+        return False
+    lengths = np.sqrt(sum(np.square(each[:samples]) for each in followed))
+    return bool(np.isfinite(lengths).all() and np.ptp(lengths) < _SAME_LENGTH * lengths.mean())
 
 
 def usual_cut(record: Record, scores: np.ndarray) -> float:
@@ -234,6 +246,14 @@ def unlike_chance(each: Round, *, by: float = 0.15) -> bool:
     if each.confusion is None or not each.judged:
         return False
     return bool(each.accuracy > each.confusion.sum(axis=1).max() / each.judged + by)
+
+
+def nothing_to_gain(record: Record) -> bool:
+    """Whether the last evaluations tell nearly all images of each class: what costs accuracy has cost next to none."""
+    last = [each.confusion for each in main_rounds(record, least=100) if each.confusion is not None][-2:]
+    shares = [float(counts.trace() / counts.sum()) for counts in last]
+    of_classes = [(counts.diagonal() / np.maximum(counts.sum(axis=1), 1))[counts.any(axis=1)].mean() for counts in last]
+    return bool(last) and min([*shares, *of_classes]) >= _ALL_TOLD
 
 
 def poor(record: Record) -> bool:

@@ -206,7 +206,8 @@ class Round:
     first_digest: str = ""  # of the pixels of its first batch
     loader: int | None = None  # that handed out its first batch
     parts: list[tuple[int, int]] = field(default_factory=list)  # of each judged batch: right answers, images
-    f1s: list[float] = field(default_factory=list)  # of each judged batch: mean over the classes that occur in it
+    # F1 of each judged batch: mean over the classes that occur in it, and over all, where those that do not count 0
+    f1s: list[tuple[float, float]] = field(default_factory=list)
     scores: list[np.ndarray] = field(default_factory=list)  # of yes and no, (n,) each: the first few thousand
     truths: list[np.ndarray] = field(default_factory=list)  # zeros and ones that belong to them
 

@@ -12,6 +12,7 @@ from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.reading import (
     LEARNT,
     accuracy_of_steps,
+    always_clipped,
     chance_loss,
     label_shares,
     losses_of_steps,
@@ -113,15 +114,18 @@ def _sigmoid_before(loss: Loss) -> Diagnosis:
 
 @PROBES.register("loss-summed", summary="a loss summed over the batch instead of averaged")
 def loss_summed(record: Record) -> Iterator[Diagnosis]:
-    """The gradient, and with it the fitting learning rate, grows with the batch; a note where all is learnt with it."""
-    learnt = accuracy_of_steps(record, last=50) > LEARNT
+    """The gradient, and with it the fitting learning rate, grows with the batch.
+
+    A note where all is learnt with it, or where gradients are cut to one length anyway.
+    """
+    harmless = accuracy_of_steps(record, last=50) > LEARNT or always_clipped(record)
     for loss in record.losses:
         if loss.phase == "train" and loss.reduction == "sum" and loss.values:
             images = float(np.median([images for _, _, images in loss.values]))
             yield Diagnosis(
                 code="loss-summed",
                 confidence=0.9,
-                severity="note" if learnt else "alarm",  # the learning rate has been chosen for it
+                severity="note" if harmless else "alarm",  # the learning rate has been chosen for it
                 message=f"{loss.name} is summed over the batch (reduction='sum'), so gradients are about {images:.0f} "
                 "times those of the mean, and change with the batch size",
                 fix="use reduction='mean'",

@@ -9,13 +9,22 @@ import numpy as np
 
 from fovea.core.wording import counted, listed, percent
 from fovea.doctor.finding import PROBES, Diagnosis
-from fovea.doctor.reading import FOR_NUMBERS, label_counts, poor, pretrained, training_loss
+from fovea.doctor.reading import (
+    FOR_NUMBERS,
+    accuracy_of_steps,
+    label_counts,
+    main_rounds,
+    poor,
+    pretrained,
+    training_loss,
+)
 from fovea.doctor.record import Layer, Loss, Network, Place, Record
 
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "BatchNormAct2d")
 _SMALL_BATCH = 8
 _MANY = 0.4  # of the convolutions
 _MUCH = 0.6  # dropout
+_WORSE = 0.15  # by how much fewer evaluated images than training images are told right
 _NEARLY_ALL, _SEVERAL = 0.95, 0.5  # of the calls
 _PASSING = ("Dropout", "Dropout1d", "Dropout2d", "Flatten", "Identity", "AlphaDropout")
 
@@ -251,8 +260,8 @@ def batchnorm_small_batch(record: Record) -> Iterator[Diagnosis]:
 
 @PROBES.register("batchnorm-mode", summary="training with BatchNorm or dropout in evaluation mode")
 def batchnorm_mode(record: Record) -> Iterator[Diagnosis]:
-    """Steps with a network in evaluation mode, though it has layers for which that matters; or running statistics that
-    never moved, in a network that is evaluated.
+    """Steps with a network in evaluation mode, though it has layers for which that matters; or, in a network that is
+    evaluated, running statistics that never moved, or those of one layer that stands in several places.
     """
     for network in record.networks:
         if network.fresh_norms and record.steps and not any(step.eval_mode for step in record.steps):
@@ -267,6 +276,22 @@ def batchnorm_mode(record: Record) -> Iterator[Diagnosis]:
                 confirm="evaluation loss comes close to that of training",
                 evidence={"layers": network.fresh_norms[:50]},
                 where=network.fresh_norms[0],
+            )
+            return
+        shared = _shared_norms(network)
+        evaluated = [each.accuracy for each in main_rounds(record, least=40) if each.judged]
+        trained = accuracy_of_steps(record, last=50)
+        if shared and evaluated and trained - evaluated[-1] > _WORSE:
+            yield Diagnosis(
+                code="batchnorm-mode",
+                confidence=0.85,
+                message=f"{shared[0].name} is called {shared[0].passes[-1][0]} times in a pass of {network.kind}: its "
+                "running statistics are a mean of several layers' and fit none of them, so training images are told "
+                f"right in {percent(trained)} and evaluated ones in {percent(evaluated[-1])}",
+                fix="give each place a BatchNorm layer of its own",
+                confirm="evaluating training images gives the training accuracy",
+                evidence={"layers": [layer.name for layer in shared], "trained": trained, "evaluated": evaluated[-1]},
+                where=shared[0].name,
             )
             return
     wrong = [number for number, step in enumerate(record.steps) if step.eval_mode]
@@ -297,6 +322,13 @@ def batchnorm_mode(record: Record) -> Iterator[Diagnosis]:
         evidence={"steps_in_eval_mode": len(wrong), "steps": len(record.steps), "first_step": after},
         where=minding[0].name,
     )
+
+
+def _shared_norms(network: Network) -> list[Layer]:
+    """Return BatchNorm layers that one pass calls more often than any layer with weights: they serve several."""
+    calls = [(layer, layer.passes[-1][0]) for layer in network.layers.values() if layer.passes]
+    usual = max((times for layer, times in calls if layer.kind.startswith(("Conv", "Linear"))), default=0)
+    return [layer for layer, times in calls if layer.kind in _NORMS and usual and times >= 2 * usual]
 
 
 @PROBES.register("batchnorm-momentum", summary="running statistics that follow too slowly or not at all")

@@ -10,6 +10,7 @@ import numpy as np
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import PROBES, Diagnosis
 from fovea.doctor.reading import (
+    LEARNT,
     accuracy_of_steps,
     chance_loss,
     chance_spread,
@@ -108,7 +109,7 @@ def learning_rate_high(record: Record) -> Iterator[Diagnosis]:
     yield Diagnosis(
         code="learning-rate-high",
         confidence=0.85 if blown and large else 0.7 if ratio > 0.05 else 0.55,
-        severity="note" if last < _RECOVERED * guess else "alarm",
+        severity="note" if last < _RECOVERED * guess or accuracy_of_steps(record, last=50) > LEARNT else "alarm",
         message=f"a step changes the weights by {_told(ratio)} (0.1 % is usual) and the loss "
         + (
             f"leaps to {early:.3g} from {first:.3g}"

@@ -19,6 +19,7 @@ _NEAR = 0.02  # what rounding, and images that were left out, may make
 _FEWER = 0.1  # F1, yes or no: by how much what is printed may stay below what the scores come to
 _FAR_FEWER = 0.3  # of classes, where answers may come from elsewhere, and be better
 _EQUAL, _APART = 0.002, 0.02  # accuracies that are the same, and that say something else
+_LIKE, _UNLIKE = 0.01, 0.05  # the same of F1, which libraries compute each in their own way
 _ALIKE, _DIFFER = 0.004, 0.01  # of a ratio, how much rounding varies it; accuracies that differ more than that
 _NAMES = {"accuracy": "accuracy", "f1": "F1"}
 _WINDOWS = (20, 50, 200, None)  # last steps, of whose images somebody may have counted the right answers
@@ -32,7 +33,7 @@ class _Evaluated:
         images: how many.
         confusion: (C, C) counts, rows true; of yes and no as the scores decide.
         parts: right answers and images of each batch.
-        f1s: F1 of each batch, of each reading: mean over its classes; of yes.
+        f1s: F1 of each batch, of each reading: mean over its classes, or over all; of yes.
         otherwise: accuracies of yes and no with other cuts than the usual one, or none that tells anything.
     """
 
@@ -65,7 +66,7 @@ class _Evaluated:
 
     def is_mean_of_batches(self, kind: str, value: float) -> bool:
         """Whether a figure is a mean over batches, and none of what the evaluation may be said to come to."""
-        near, apart = (_NEAR, _FEWER) if kind == "f1" else (_EQUAL, _APART)
+        near, apart = (_LIKE, _UNLIKE) if kind == "f1" else (_EQUAL, _APART)
         told = self.figures(kind)[:1] if kind == "f1" else self.figures(kind)  # F1 is often a mean of some kind
         return any(abs(mean - value) <= near for mean in self.by_batch(kind)) and all(
             abs(figure - value) > apart for figure in told
@@ -128,7 +129,7 @@ def _evaluated(record: Record, step: int) -> list[_Evaluated]:
         confusion = sum(answers, np.zeros((2, 2), np.int64)) if each.confusion is None else each.confusion
         if confusion.sum() == each.images:
             parts = each.parts or [(int(batch.trace()), int(batch.sum())) for batch in answers]
-            f1s = each.f1s, [_f1_of_yes(batch) for batch in answers]
+            f1s = *map(list, zip(*each.f1s, strict=True)), [_f1_of_yes(batch) for batch in answers]
             found.append(_Evaluated(each.images, confusion, parts, f1s, _cut_otherwise(each)))
     return found
 
