@@ -105,6 +105,25 @@ def usual_cut(record: Record, scores: np.ndarray) -> float:
     return 0.5 if near or (scores.min() >= 0 and scores.max() <= 1) else 0.0
 
 
+def answers_of_batches(record: Record, each: Round) -> list[np.ndarray]:
+    """Return the counts (2, 2) of the batches of an evaluation of yes and no, rows true, as the scores decide."""
+    if not each.scores:
+        return []
+    cut = usual_cut(record, np.concatenate(each.scores))
+    return [
+        np.bincount(2 * truths + (scores > cut), minlength=4).reshape(2, 2)
+        for scores, truths in zip(each.scores, each.truths, strict=True)
+    ]
+
+
+def confusion_of(record: Record, each: Round) -> np.ndarray | None:
+    """Return the counts (C, C) of an evaluation, rows true; (2, 2) of yes and no; None where labels are not known."""
+    if each.confusion is not None:
+        return each.confusion
+    answers = answers_of_batches(record, each)
+    return np.sum(answers, axis=0) if answers else None
+
+
 def label_counts(record: Record) -> np.ndarray | None:
     """Return how often each class occurred among the training labels that were seen (C,), or None without any.
 
@@ -250,10 +269,15 @@ def unlike_chance(each: Round, *, by: float = 0.15) -> bool:
 
 def nothing_to_gain(record: Record) -> bool:
     """Whether the last evaluations tell nearly all images of each class: what costs accuracy has cost next to none."""
-    last = [each.confusion for each in main_rounds(record, least=100) if each.confusion is not None][-2:]
-    shares = [float(counts.trace() / counts.sum()) for counts in last]
-    of_classes = [(counts.diagonal() / np.maximum(counts.sum(axis=1), 1))[counts.any(axis=1)].mean() for counts in last]
-    return bool(last) and min([*shares, *of_classes]) >= _ALL_TOLD
+    last = [confusion_of(record, each) for each in main_rounds(record, least=100)][-2:]
+    told = [share for counts in last if counts is not None for share in shares_told(counts)]
+    return bool(told) and min(told) >= _ALL_TOLD
+
+
+def shares_told(counts: np.ndarray) -> tuple[float, float]:
+    """Return the shares of the images that are told right: of all, and of each class in the mean."""
+    right, true = counts.diagonal(), counts.sum(axis=1)
+    return float(right.sum() / true.sum()), float((right[true > 0] / true[true > 0]).mean())
 
 
 def poor(record: Record) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from fovea.core.wording import counted, percent
 from fovea.doctor.finding import Diagnosis
 from fovea.doctor.judging import f1_of_classes
-from fovea.doctor.reading import accuracy_of_steps, several_tasks, usual_cut
+from fovea.doctor.reading import accuracy_of_steps, answers_of_batches, confusion_of, several_tasks, shares_told
 from fovea.doctor.record import Record, Round, Shown
 
 _LEAST_IMAGES = 40
@@ -45,10 +45,9 @@ class _Evaluated:
 
     def figures(self, kind: str) -> list[float]:
         """Return what it may be said to come to, first the usual figure."""
-        right, true = self.confusion.diagonal(), self.confusion.sum(axis=1)
-        accuracies = [float(right.sum() / true.sum()), float((right[true > 0] / true[true > 0]).mean())]
+        accuracies = shares_told(self.confusion)
         if kind == "accuracy":
-            return accuracies
+            return list(accuracies)
         of_yes = [_f1_of_yes(self.confusion)] if len(self.confusion) == 2 else []
         return [*of_yes, *f1_of_classes(self.confusion), accuracies[0]]
 
@@ -125,9 +124,8 @@ def _evaluated(record: Record, step: int) -> list[_Evaluated]:
     for each in record.rounds:
         if each.step != step or each.images < _LEAST_IMAGES:
             continue
-        answers = _answers(record, each)
-        confusion = sum(answers, np.zeros((2, 2), np.int64)) if each.confusion is None else each.confusion
-        if confusion.sum() == each.images:
+        answers, confusion = answers_of_batches(record, each), confusion_of(record, each)
+        if confusion is not None and confusion.sum() == each.images:
             parts = each.parts or [(int(batch.trace()), int(batch.sum())) for batch in answers]
             f1s = *map(list, zip(*each.f1s, strict=True)), [_f1_of_yes(batch) for batch in answers]
             found.append(_Evaluated(each.images, confusion, parts, f1s, _cut_otherwise(each)))
@@ -139,17 +137,6 @@ def _cut_otherwise(each: Round) -> list[float]:
         return []
     scores, truths = np.concatenate(each.scores), np.concatenate(each.truths)
     return [float(((scores > cut) == truths).mean()) for cut in (0.0, 0.5, -np.inf, np.inf)]
-
-
-def _answers(record: Record, each: Round) -> list[np.ndarray]:
-    """Return the confusions (2, 2) of the batches of an evaluation of yes and no."""
-    if not each.scores:
-        return []
-    cut = usual_cut(record, np.concatenate(each.scores))
-    return [
-        np.bincount(2 * truths + (scores > cut), minlength=4).reshape(2, 2)
-        for scores, truths in zip(each.scores, each.truths, strict=True)
-    ]
 
 
 def _f1_of_yes(confusion: np.ndarray) -> float:
