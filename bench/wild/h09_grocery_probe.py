@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms as T
 
-SHARED = Path(os.environ.get("FOVEA_SHARED", "/work/shared"))
+SHARED = Path(os.environ["FOVEA_SHARED"])
 ROOT = SHARED / "data" / "grocery"
 PER_CLASS = 40
 torch.manual_seed(0)

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-SHARED = os.environ.get("FOVEA_SHARED", "/work/shared")
+SHARED = os.environ["FOVEA_SHARED"]
 BCCD = Path(SHARED) / "data" / "bccd"
 CELLS = {"RBC": 0, "WBC": 1, "Platelets": 2}
 EDGE = 28

@@ -284,3 +284,23 @@ def test_a_network_that_looks_at_values_is_explained() -> None:
 def test_images_that_do_not_fit_are_explained(on_meta: Build) -> None:
     with pytest.raises(ModelError, match="does not run on an input of 1 × 3 × 96 × 96"):
         count(on_meta("vit_tiny_patch16_224"), (1, 3, 96, 96))
+
+
+def test_a_shape_that_depends_on_values_is_explained() -> None:
+    with pytest.raises(ModelError, match="depends on the values of the images"):
+        count(Net(lambda images: images[images > 0]), (1, 3, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("net", "hint"),
+    [
+        (nn.Conv2d(3, 4, 1), "as many channels as its first layer takes"),
+        (Net(lambda images: images.reshape(1, 7)), "choose another --size"),
+        (Net(lambda images: images.no_such_thing()), None),
+        (Net(lambda images: torch.zeros(3, device="meta").copy_(torch.as_tensor([1.0]).numpy())), "torch.randn"),
+    ],
+)
+def test_the_hint_fits_the_reason(net: nn.Module, hint: str | None) -> None:
+    with pytest.raises(ModelError if hint else AttributeError) as caught:
+        count(net, (1, 4, 8, 8))
+    assert hint is None or hint in caught.value.hint

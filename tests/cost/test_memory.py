@@ -67,10 +67,45 @@ def test_frozen_weights_have_neither() -> None:
     assert found.training is not None and found.training < 1.2 * weights
 
 
+class Decides(nn.Conv2d):
+    """Puts out classes, which have no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).argmax(1)
+
+
+class Detached(Decides):
+    """Puts out what has left the graph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.Conv2d.forward(self, x).detach()
+
+
+@torch.library.custom_op("fovea_tests::halved", mutates_args=())
+def halved(x: Tensor) -> Tensor:
+    return x / 2
+
+
+@halved.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+class WithoutGradients(Decides):
+    """Has an operator of somebody's own without a backward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = halved(nn.Conv2d.forward(self, x))
+        return found
+
+
 def test_what_cannot_be_trained_has_no_peak() -> None:
     one_value = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8))  # no spread over a single value
     nothing = nn.Sequential(nn.ReLU())
-    for net in (one_value, nothing):
+    for net in (one_value, nothing, Decides(), Detached(), WithoutGradients()):
         assert predict_peak(net, (1, 8, 4, 4)).training is None
         assert measure_peak(net, (1, 8, 4, 4)).training is None
 

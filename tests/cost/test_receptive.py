@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import timm
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fovea.cost.counting import count
+from fovea.cost.extents import Field
 from fovea.cost.receptive import Reach, Reaches
 from fovea.layers.pooling import GatedPool2d, MixedPool2d, PowerAveragePool2d, SoftPool2d, StochasticPool2d
 
@@ -226,3 +228,18 @@ def test_a_convolution_over_the_whole_map_is_a_linear_layer() -> None:
     net = nn.Sequential(conv(3), conv(30), nn.Conv2d(4, 2, 1))
     assert reach_of(net, 32).size_px == 3
     assert reach_of(net, 40).size_px == 32
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 12), (1, 4, 3, 5), (1, 60), (1, 1, 4, 15)])
+def test_any_other_shape_of_the_same_elements_is_followed_or_blurred(shape: tuple[int, ...]) -> None:
+    """Parts that fit no dimension of the new shape once kept the walk from ending."""
+    found = Field.of_image((1, 3, 4, 5)).viewed(shape)
+    assert [math.prod(atom.size for atom in dim) for dim in found.dims] == list(shape)
+
+
+def test_tokens_in_grids_that_cut_across_rows_end_in_an_answer() -> None:
+    class Regrouped(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.reshape(1, 4, 3, 4)
+
+    assert count(nn.Sequential(nn.Conv2d(3, 3, 1), Regrouped()), (1, 3, 4, 4), also=[Reaches()]).total["macs"] == 144

@@ -36,6 +36,23 @@ def test_the_deviation_is_the_papers(rule: str, deviation: float) -> None:
     assert conv.bias.abs().sum() == 0
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.ConvTranspose2d(256, 64, 4, stride=2, padding=1),
+        nn.Conv2d(256, 256, 3, padding=1, groups=64),
+        nn.ConvTranspose2d(256, 256, 2, stride=2, groups=4),
+        nn.Conv2d(256, 64, 3, stride=2, dilation=2, padding=2),
+    ],
+    ids=["transposed", "grouped", "transposed in groups", "dilated"],
+)
+def test_kaiming_keeps_the_variance_whatever_the_layer(layer: nn.Module) -> None:
+    torch.manual_seed(0)
+    initialise(layer, "kaiming")
+    found = layer(torch.randn(8, 256, 16, 16).relu())[..., 2:-2, 2:-2]  # edges see padding
+    assert found.var().item() == pytest.approx(1.0, rel=0.1)
+
+
 @pytest.mark.parametrize(("rule", "low", "high"), [("kaiming", 0.3, 3.0), ("xavier", 0.0, 0.05), ("random", 0.0, 1e-9)])
 def test_kaiming_alone_carries_a_signal_through_twenty_relu_layers(rule: str, low: float, high: float) -> None:
     torch.manual_seed(0)

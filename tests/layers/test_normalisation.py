@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fovea.core.errors import ModelError
 from fovea.layers import create
 from fovea.layers.normalisation import SwitchableNorm2d
 
@@ -85,3 +86,12 @@ def test_switchable_norm_of_a_batch_without_spread_stays_finite() -> None:
     layer = SwitchableNorm2d(3)
     out = layer(torch.full((1, 3, 1, 1), 7.0))
     assert torch.isfinite(out).all() and torch.isfinite(layer.running_var).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_instance_norm_of_a_single_place_is_refused_with_a_reason(training: bool) -> None:
+    layer = create("norm", "instance", channels=3).train(training)
+    assert layer(torch.randn(1, 3, 1, 2)).shape == (1, 3, 1, 2)
+    with pytest.raises(ModelError, match="a map of 1 × 1 leaves nothing of it") as caught:
+        layer(torch.randn(2, 3, 1, 1))
+    assert "data.input_size" in caught.value.hint

@@ -151,8 +151,18 @@ def test_all_pixels_left_out(make: Callable[[], RegionLoss]) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_one_class_is_no_question(loss: type[RegionLoss]) -> None:
-    assert loss()(torch.randn(2, 1, 3, 3), torch.zeros(2, 3, 3, dtype=torch.uint8)) == 0
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.float32])
+def test_one_mask_without_its_channel_is_no_loss_of_zero(loss: type[RegionLoss], kind: torch.dtype) -> None:
+    """A softmax over one class would be 1 everywhere, whatever the mask."""
+    with pytest.raises(ValueError, match=r"of one mask, which needs its channel, too: target.unsqueeze\(1\)"):
+        loss()(torch.randn(2, 1, 3, 3), torch.zeros(2, 3, 3, dtype=kind))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("over", ["batch", "image"])
+def test_no_images_cost_nothing(loss: type[RegionLoss], over: str) -> None:
+    for target in (torch.zeros(0, 2, 3, 3), torch.zeros(0, 3, 3, dtype=torch.long)):
+        assert loss(over=over)(torch.zeros(0, 2, 3, 3), target) == 0
 
 
 @pytest.mark.parametrize("loss", LOSSES)

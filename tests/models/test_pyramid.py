@@ -104,3 +104,10 @@ def test_images_that_are_too_small_are_called_so() -> None:
     with pytest.raises(ModelError, match=r"AlexNet does not run on images of 8 × 9: .*size is too small") as caught:
         features(create("alexnet", classes=2), torch.zeros(1, 3, 8, 9))
     assert caught.value.hint == "give larger images"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_0"])
+def test_grey_images_are_refused_in_one_way(name: str) -> None:
+    with pytest.raises(ModelError, match=r"does not run on images of 64 × 64 with 1 channels") as caught:
+        features(create(name, classes=2), torch.zeros(1, 1, 64, 64))
+    assert "expand" in caught.value.hint

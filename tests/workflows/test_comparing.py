@@ -18,8 +18,9 @@ from fovea.core.recipe_io import changed
 from fovea.core.run import Run
 from fovea.data.manifest import Manifest
 from fovea.evaluation.comparison import Comparison
+from fovea.models import catalogue
 from fovea.training.loop import Clock
-from fovea.workflows import comparing, training
+from fovea.workflows import comparing, features, training
 from fovea.workflows.comparing import compare, variants_of, with_room
 from fovea.workflows.devices import build_fabric
 from fovea.workflows.evaluating import evaluate
@@ -305,6 +306,23 @@ def test_heads_on_the_features_of_real_files(photos: Path, tiny_weights: Path) -
 def test_heads_say_that_there_was_no_network(photos: Path) -> None:
     found = compare_heads_on(photos, heads=["knn"], recipe=quick_recipe("model.weights=plain"))
     assert found.as_dict()["features_from"] == "colour, layout and edges, without a network"
+
+
+@pytest.mark.parametrize("settings", [[], ["model.from_scratch=true"]], ids=["none at hand", "from scratch"])
+def test_heads_do_without_a_network_where_none_was_asked_for(
+    photos: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*args: object, **options: object) -> None:
+        raise ModelError("the weights are not on this machine", hint="none")
+
+    for module in (catalogue, features):
+        monkeypatch.setattr(module, "create", unreachable)
+    told = Told()
+    found = compare_heads_on(photos, heads=["knn"], recipe=quick_recipe(*settings), console=told)
+    assert found.features_from == "colour, layout and edges, without a network"
+    assert any("features without a network" in line for line in told.said)
+    with pytest.raises(ModelError, match="not on this machine"):
+        compare_heads_on(photos, heads=["knn"], recipe=quick_recipe("model.weights=hub"))
 
 
 def test_heads_need_images_enough(tmp_path: Path, photos: Path, tiny_weights: Path) -> None:

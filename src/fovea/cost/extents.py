@@ -125,21 +125,26 @@ class Field:
         >>> flat = Field.of_image((1, 3, 4, 5)).viewed((1, 3, 20))
         >>> flat.along(2), flat.viewed((1, 3, 4, 5)).axis_of(3)
         ('hw', 'w')
+        >>> flat.viewed((1, 5, 12)).along(1)  # neither rows nor columns
+        'hw'
         """
         atoms = [atom for dim in self.dims for atom in dim if atom.size > 1 or atom.along]
         dims: list[Dim] = []
         for size in shape:
             taken: list[Atom] = []
-            while math.prod(atom.size for atom in taken) < size and atoms:
-                rest = size // math.prod(atom.size for atom in taken)
+            missing = size
+            while missing > 1 and atoms:
                 atom = atoms.pop(0)
-                if atom.size > rest and atom.size % rest == 0:
-                    atoms.insert(0, replace(atom, size=atom.size // rest))
-                    atom = replace(atom, size=rest)
+                if atom.size > missing and atom.size % missing == 0:
+                    atoms.insert(0, replace(atom, size=atom.size // missing))
+                    atom = replace(atom, size=missing)
+                if missing % atom.size:
+                    break
                 taken.append(atom)
+                missing //= atom.size
             if size == 1 and atoms and atoms[0].size == 1:
                 taken.append(atoms.pop(0))
-            if math.prod(atom.size for atom in taken) != size:
+            if missing > 1:
                 return replace(self, dims=self._blurred(shape))
             dims.append(tuple(taken) or (Atom(size),))
         return replace(self, dims=tuple(dims))

@@ -127,7 +127,7 @@ def _unequal_widths(count: Count) -> Finding | None:
                 places = result[0] * math.prod(result[2:])
                 spared = wide + narrow - 2 * math.sqrt(wide * narrow)  # channels, at the geometric mean of the two
                 excess[one.path] += int(_FLOAT32_BYTES * places * spared)
-    if sum(excess.values()) < _EXCESS_SHARE * count.total["bytes"]:
+    if not excess or sum(excess.values()) < _EXCESS_SHARE * count.total["bytes"]:
         return None
     return _finding(
         "unequal-widths",

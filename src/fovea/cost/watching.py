@@ -11,6 +11,7 @@ import contextlib
 import copy
 import functools
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -231,13 +232,17 @@ def _check(model: nn.Module, shape: Sequence[int]) -> None:
 
 
 def _refused(shape: Sequence[int], error: Exception) -> ModelError:
-    if isinstance(error, DataDependentOutputException):
+    if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException)):
         return ModelError(
             "what the network does depends on the values of the images, so it cannot be followed without running it",
             hint="count the parts of it that do not, with fovea.cost.counting.count",
         )
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return ModelError(
-        f"the network does not run on an input of {' × '.join(map(str, shape))}: {reason}",
-        hint="choose another --size; some networks take only their own",
-    )
+    of_size = re.search(r"siz|shape|kernel|height|width|spatial|grid|img", reason, re.IGNORECASE)
+    if "channel" in reason:
+        hint = "give an input of as many channels as its first layer takes"
+    elif of_size:
+        hint = "choose another --size; some networks take only their own"
+    else:
+        hint = "run it on torch.randn of this shape: if that works, it does what cannot be followed without data"
+    return ModelError(f"the network does not run on an input of {' × '.join(map(str, shape))}: {reason}", hint=hint)

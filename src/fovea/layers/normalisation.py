@@ -15,6 +15,7 @@ from timm.models import register_notrace_module
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from fovea.core.errors import ModelError
 from fovea.core.registry import Registry
 from fovea.layers.windows import precise
 
@@ -90,18 +91,32 @@ def channel_layer_norm(channels: int, *, eps: float = 1e-6) -> nn.Module:
     return LayerNorm2d(channels, eps=eps)
 
 
+@register_notrace_module
+class MapInstanceNorm2d(nn.InstanceNorm2d):
+    """Torch's instance normalisation with a word on maps of 1 × 1, of which it would leave nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        if x.shape[-2:].numel() == 1:
+            raise ModelError(
+                "instance normalisation of a map of 1 × 1 leaves nothing of it: each value is its own mean",
+                hint="give larger images (data.input_size), or exchange normalisation where maps are larger (where=)",
+            )
+        return super().forward(x)
+
+
 @NORMALISATION.register("instance", summary="μ, σ² over the map of each channel of each image (Ulyanov 2016, §2)")
 def instance_norm(channels: int, *, eps: float = 1e-5) -> nn.Module:
     """Return instance normalisation: each channel of each image over (H,W), with γ and β.
 
-    Shape: (B,C,H,W) -> (B,C,H,W).
+    Shape: (B,C,H,W) -> (B,C,H,W), of more than one position; raises `ModelError` of a single one.
 
     Source: Ulyanov, Vedaldi & Lempitsky 2016, "Instance normalization", section 2.
 
     >>> instance_norm(1)(torch.tensor([[[[1.0, 3.0]]]])).detach().flatten().round(decimals=3)
     tensor([-1.,  1.])
     """
-    return nn.InstanceNorm2d(channels, eps=eps, affine=True)
+    return MapInstanceNorm2d(channels, eps=eps, affine=True)
 
 
 @NORMALISATION.register("group", summary="μ, σ² over groups of channels of each image (Wu & He 2018, §3)")

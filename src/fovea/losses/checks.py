@@ -22,7 +22,7 @@ def as_class_ids(scores: Tensor, target: Tensor, *, ignore_index: int = IGNORE_I
     expected = (scores.shape[0], *scores.shape[2:])
     if tuple(target.shape) != expected:
         raise ValueError(
-            f"target has shape {tuple(target.shape)}, expected {expected}: one class id for each {_of(scores)}"
+            f"target has shape {tuple(target.shape)}, expected {expected}: one class id for each of {_of(scores)}"
         )
     if target.is_floating_point() or target.is_complex():
         raise ValueError(f"target is {target.dtype}, expected whole class ids such as torch.int64")
@@ -125,4 +125,4 @@ def may_look(values: Tensor) -> bool:
 
 
 def _of(scores: Tensor) -> str:
-    return f"of scores {tuple(scores.shape)}"
+    return f"scores {tuple(scores.shape)}"

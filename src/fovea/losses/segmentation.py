@@ -72,7 +72,7 @@ class RegionLoss(WeightedLoss):
 
     def counted(self, regions: Regions) -> Tensor:
         """Return 1 for each class in each group (G, C) that the mean is over, else 0: no pixel, no say."""
-        return regions.counts.amax(2)
+        return (regions.counts.sum(2) > 0).to(regions.counts.dtype)
 
     def cost(self, regions: Regions) -> Tensor:
         """Return the unweighted loss of each class in each group (G, C)."""
@@ -82,6 +82,11 @@ class RegionLoss(WeightedLoss):
         if scores.ndim < 3:
             raise ValueError(f"scores have shape {tuple(scores.shape)}, expected (B, C, H, W): a map for each class")
         if exclusive := target.ndim == scores.ndim - 1:
+            if scores.shape[1] == 1:
+                raise ValueError(
+                    f"target has shape {tuple(target.shape)} beside scores {tuple(scores.shape)} of one mask, which"
+                    " needs its channel, too: target.unsqueeze(1)"
+                )
             ids, valid = as_class_ids(scores, target, ignore_index=self.ignore_index)
             counts = valid.unsqueeze(1).to(scores.dtype).expand_as(scores)
             masks = torch.zeros_like(scores).scatter(1, ids.unsqueeze(1), counts)
@@ -205,7 +210,7 @@ class Lovasz(RegionLoss):
 
     def counted(self, regions: Regions) -> Tensor:
         """Return 1 for each class that the mean is over: with class ids, those that have pixels."""
-        return regions.masks.amax(2) if regions.exclusive else super().counted(regions)
+        return (regions.masks.sum(2) > 0).to(regions.masks.dtype) if regions.exclusive else super().counted(regions)
 
     def cost(self, regions: Regions) -> Tensor:
         """Return the extension at the errors of each class."""

@@ -101,7 +101,8 @@ def create(
         classes: outputs of the classifier. Where the weights bring a classifier of that size it is kept.
         weights: None or "hub", a model folder (timm's format, also one that fovea saved), or a state-dict file.
         from_scratch: random weights.
-        drop_rate: dropout before the classifier; torchvision's ResNets and ShuffleNets have none and stay without.
+        drop_rate: dropout before the classifier; those of torchvision's networks that have none (ResNets and their
+            kin, DenseNets, RegNets, ShuffleNets, transformers) stay without.
         input_size: side in pixels; needed where a network is built for one size (vision transformers).
         swap: layers to exchange afterwards, as `ModelRecipe.exchanged` has them; BatchNorm's statistics then belong to
             the network as it was.
@@ -246,9 +247,10 @@ def build(
     try:
         if library == "torchvision":
             model = torchvision.models.get_model(architecture, weights=None, num_classes=classes, **own_args)
-            for module in model.modules():
-                if isinstance(module, nn.Dropout):
-                    module.p = drop_rate
+            head = heads.classifier_path(model).partition(".")[0]
+            for path, module in model.named_modules():
+                if isinstance(module, nn.Dropout) and (path.startswith(f"{head}.") or "." not in path):
+                    module.p = drop_rate  # those within blocks and auxiliary heads are the design's own
         else:
             model = timm.create_model(
                 architecture,

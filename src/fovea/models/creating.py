@@ -20,7 +20,8 @@ def create(
         classes: number of outputs, from 1 on.
         weights: None for random ones, "hub" for the published ones, else a model folder or a state-dict file.
         input_size: side of the images in pixels, where the network is built for one size (vision transformers).
-        drop_rate: dropout before the classifier, from 0 to below 1.
+        drop_rate: dropout before the classifier, from 0 to below 1. Torchvision's networks that have none there
+            (ResNets and their kin, DenseNets, RegNets, ShuffleNets, transformers) stay without.
 
     Raises:
         UnknownName: no library knows the name; the nearest is suggested.

@@ -62,8 +62,11 @@ class Pyramid(nn.Module):
     def _maps(self, images: Tensor) -> Iterator[tuple[Tensor, bool]]:
         """Yield each map on the way, and whether weights made it: a pooled map alone is no stage."""
         if not self._trunk:
-            for found in self.model.forward_intermediates(images, intermediates_only=True):  # type: ignore[operator]
-                yield found, True
+            try:
+                found = self.model.forward_intermediates(images, intermediates_only=True)  # type: ignore[operator]
+            except (RuntimeError, ValueError, AssertionError) as error:
+                raise _refused(self.model, images, error) from error
+            yield from ((each, True) for each in found)
             return
         x = images
         for piece in self._trunk:
@@ -94,13 +97,22 @@ def _closed(model: nn.Module, example: Tensor) -> ModelError:
         with torch.no_grad(), evaluating(model):
             model(example)
     except (RuntimeError, ValueError, AssertionError) as error:
-        height, width = example.shape[-2:]
-        return ModelError(
-            f"{type(model).__name__} does not run on images of {height} × {width}: {error}", hint="give larger images"
-        )
+        return _refused(model, example, error)
     return ModelError(
         f"{type(model).__name__} cannot be looked into: its path depends on what it sees",
         hint="choose another network; fovea models lists them",
+    )
+
+
+def _refused(model: nn.Module, images: Tensor, error: Exception) -> ModelError:
+    channels, height, width = images.shape[-3:]
+    if channels == 3:
+        what, hint = "", "give larger images"
+    else:
+        what, hint = f" with {channels} channels", "most networks take three channels: images.expand(-1, 3, -1, -1)"
+    return ModelError(
+        f"{type(model).__name__} does not run on images of {height} × {width}{what}: {error}",
+        hint=hint,
     )
 
 

@@ -32,7 +32,7 @@ def with_features(subject: Subject, recipe: Recipe, *, progress: Progress) -> Su
         features = plainfeatures.plain_features(subject.looks)
         return dataclasses.replace(subject, features=features, features_from=plainfeatures.NAME)
 
-    if recipe.model.weights == PLAIN:
+    if recipe.model.weights == PLAIN or recipe.model.from_scratch:
         return plain("as asked for")
     try:
         loaded = create(recipe.model.name, classes=max(2, len(subject.manifest.classes)), weights=recipe.model.weights)

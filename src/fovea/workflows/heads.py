@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fovea.core.errors import DataError
+from fovea.core.errors import DataError, ModelError
 from fovea.core.progress import Progress, Silent
 from fovea.core.recipe import Recipe
 from fovea.core.wording import counted
@@ -58,7 +58,7 @@ def compare_heads_on(
             label_column=recipe.data.label_column,
             classes=recipe.data.classes,
             max_pixels=recipe.data.max_pixels,
-            ready=lambda: None if recipe.model.weights == PLAIN else check_network(recipe),
+            ready=lambda: _check(recipe),
             progress=lambda done, total: told.advance("reading images", done, total),
         )
         if manifest.multilabel:
@@ -88,3 +88,14 @@ def compare_heads_on(
             advance=lambda done, total: told.advance("heads", done, total),
         )
     return dataclasses.replace(found, features_from=subject.features_from)
+
+
+def _check(recipe: Recipe) -> None:
+    """Raise before any image is read where the network that was asked for cannot give features."""
+    if recipe.model.weights == PLAIN:
+        return
+    try:
+        check_network(recipe)
+    except ModelError:
+        if recipe.model.weights is not None:
+            raise  # else features are plain ones, and the answer says so
