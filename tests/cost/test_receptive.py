@@ -15,6 +15,7 @@ from torch.nn import functional
 from fovea.cost.counting import count
 from fovea.cost.extents import Field
 from fovea.cost.receptive import Reach, Reaches
+from fovea.layers import create
 from fovea.layers.pooling import GatedPool2d, MixedPool2d, PowerAveragePool2d, SoftPool2d, StochasticPool2d
 
 
@@ -67,6 +68,7 @@ LOCAL = {
     "pooled": nn.Sequential(conv(3), nn.MaxPool2d(3, 2, 1), conv(3), nn.AvgPool2d(2)),
     "shared out": nn.Sequential(conv(2, stride=2), nn.AdaptiveAvgPool2d(4), conv(2)),
     "channels and layouts": nn.Sequential(conv(3), Shuffle(), conv(5, stride=2)),
+    "across channels": nn.Sequential(conv(3), nn.LocalResponseNorm(3), conv(3)),
     "cut": nn.Sequential(conv(3, stride=2), nn.ZeroPad2d((-3, -2, -3, -2)), conv(3)),
 }
 
@@ -77,6 +79,12 @@ for pooling in (SoftPool2d, MixedPool2d, GatedPool2d, StochasticPool2d, PowerAve
 FINER = {
     "transposed": nn.Sequential(conv(3, stride=2), nn.ConvTranspose2d(4, 4, 4, 2, 1), conv(3)),
     "upsampled": nn.Sequential(conv(4, stride=4), nn.UpsamplingNearest2d(scale_factor=2), conv(3)),
+    "shuffled": nn.Sequential(conv(4, stride=4), nn.Conv2d(4, 16, 1), nn.PixelShuffle(2), conv(3)),
+    "bilinear": nn.Sequential(conv(4, stride=4), nn.Upsample(scale_factor=2, mode="bilinear"), conv(3)),
+    "bilinear by three": nn.Sequential(conv(4, stride=4), nn.Upsample(scale_factor=3, mode="bilinear"), conv(3)),
+    "bilinear from corner to corner": nn.Sequential(conv(4, stride=4), nn.UpsamplingBilinear2d(size=46)),
+    "bilinear to an odd size": nn.Sequential(conv(4, stride=4), nn.Upsample(size=27, mode="bilinear")),
+    "bicubic": nn.Sequential(conv(4, stride=4), nn.Upsample(scale_factor=2, mode="bicubic")),
 }
 
 
@@ -138,7 +146,7 @@ def test_on_maps_finer_than_their_input_the_field_is_the_union_over_neighbours(n
         start = position * found.stride_px - found.padding_px
         assert start <= first and last < start + found.local_px
         spans.append(last - first + 1)
-    assert found.size_px is not None and max(spans) <= found.size_px <= max(spans) + 2
+    assert found.size_px is not None and max(spans) <= found.size_px < max(spans) + 4  # a position of the coarser map
 
 
 def test_a_real_network_sees_what_the_gradient_says() -> None:
@@ -204,6 +212,11 @@ def test_an_operator_without_a_rule_is_a_named_gap() -> None:
 
     found = reach_of(nn.Sequential(conv(3), Flipped(), conv(3)), 16)
     assert (found.size_px, found.gap) == (None, "aten.flip has no rule")
+
+
+def test_taps_that_move_are_a_gap_with_its_reason() -> None:
+    found = reach_of(nn.Sequential(conv(3), create("conv", "deformable", in_channels=4, out_channels=4)), 16)
+    assert (found.size_px, found.gap) == (None, "taps are moved by offsets that depend on the image")
 
 
 def test_places_that_an_operator_without_a_rule_has_lost_are_a_gap_too() -> None:

@@ -6,6 +6,7 @@ alone need none; one that has no rule leaves a gap that is named.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -170,19 +171,21 @@ def _spread(
     return change
 
 
-@_rule("max_pool2d_with_indices", "avg_pool2d", summary="a window over the map")
+@_rule("max_pool2d_with_indices", "avg_pool2d", "avg_pool3d", summary="a window over the map")
 def _pooling(call: Call, known: Known) -> Field:
-    def pair(name: str, default: Sequence[int]) -> Sequence[int]:
-        values: Any = call.arguments.get(name) or default
-        return tuple(values) * 2 if len(values) == 1 else values
+    sides = call.outputs[0].dim() - 2
 
-    kernel = pair("kernel_size", ())
+    def each(name: str, default: Sequence[int]) -> Sequence[int]:
+        values: Any = call.arguments.get(name) or default
+        return tuple(values) * sides if len(values) == 1 else values
+
+    kernel = each("kernel_size", ())
     change = _windows(
         call.outputs[0].shape[2:],
         kernel=kernel,
-        stride=pair("stride", kernel),
-        padding=pair("padding", (0, 0)),
-        dilation=pair("dilation", (1, 1)),
+        stride=each("stride", kernel),
+        padding=each("padding", (0,)),
+        dilation=each("dilation", (1,)),
     )
     return _each_side(known.all()[0], call.outputs[0].shape, change, channels=False)
 
@@ -217,7 +220,36 @@ def _adaptive_pooling(call: Call, known: Known) -> Field:
     return _each_side(known.all()[0], call.outputs[0].shape, change, channels=False)
 
 
-@_rule("upsample_nearest2d", "_upsample_nearest_exact2d", summary="each position several times")
+@_rule("upsample_bilinear2d", "upsample_bicubic2d", summary="a mean of the two or four nearest positions of a side")
+def _interpolation(call: Call, known: Known) -> Field:
+    shape, corners = call.outputs[0].shape[-2:], call.arguments["align_corners"]
+    beyond = 1 if call.name == "aten.upsample_bicubic2d" else 0
+
+    def change(axis: Axis, side: int) -> Axis:
+        size = shape[side]
+        step = Fraction(axis.size - 1, max(1, size - 1)) if corners else Fraction(axis.size, size)
+        first = Fraction(0) if corners else (step - 1) / 2
+        places = [first + step * at for at in range(size)]  # between which positions of the input each one lies
+        wider = [beyond if place.denominator > 1 else 0 for place in places]
+        low = min(math.floor(place) - more - (place - first) for place, more in zip(places, wider, strict=True))
+        high = max(math.ceil(place) + more - (place - first) for place, more in zip(places, wider, strict=True))
+        return replace(
+            axis,
+            size=size,
+            stride=axis.stride * step,
+            low=axis.low + axis.stride * low,
+            high=axis.high + axis.stride * high,
+        )
+
+    return _each_side(known.all()[0], call.outputs[0].shape, change, channels=False)
+
+
+@_rule("torchvision.deform_conv2d", summary="taps go where the image says")
+def _deformed(call: Call, known: Known) -> Field:
+    return _lost(known.all()[0], call.result.shape, "taps are moved by offsets that depend on the image")
+
+
+@_rule("upsample_nearest2d", "_upsample_nearest_exact2d", "pixel_shuffle", summary="each position several times")
 def _nearest(call: Call, known: Known) -> Field:
     shape = call.outputs[0].shape[-2:]
 
@@ -226,7 +258,7 @@ def _nearest(call: Call, known: Known) -> Field:
         step = axis.stride / times
         return replace(axis, size=shape[side], stride=step, low=axis.low - step * (times - 1))
 
-    return _each_side(known.all()[0], call.outputs[0].shape, change, channels=False)
+    return _each_side(known.all()[0], call.outputs[0].shape, change, channels=call.name == "aten.pixel_shuffle")
 
 
 @_rule("constant_pad_nd", "reflection_pad2d", "replication_pad2d", summary="positions before the first one")
