@@ -69,8 +69,16 @@ class UnknownName(FoveaError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name closest to `name`, or None when nothing is close."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """Return the known name that is meant: the shortest that goes on from it, or else the closest; None for neither.
+
+    >>> nearest("mobilenet_v3", ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large_075"])
+    'mobilenet_v3_small'
+    """
+    names = list(known)
+    longer = [each for each in names if len(name) > 2 and each.startswith((f"{name}_", f"{name}-", f"{name}."))]
+    if longer:
+        return min(longer, key=lambda each: (len(each), each))
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 

@@ -112,6 +112,16 @@ def fully_connected(converted: nn.Module, *, into: nn.Module) -> None:
     Args:
         converted: from `fully_convolutional(into, …)`.
         into: the classifier; its outputs on images of the example's size are then those of `converted`.
+
+    Raises:
+        ValueError: `converted` was made from another network.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 4 * 4, 5))
+    >>> everywhere = fully_convolutional(net, example=(example := torch.ones(1, 3, 6, 6)))
+    >>> _ = nn.init.constant_(list(everywhere.parameters())[-1], 1.0)  # as if it had been trained
+    >>> fully_connected(everywhere, into=net)
+    >>> torch.allclose(net(example), everywhere(example).flatten(1), atol=1e-5)
+    True
     """
     target = into.state_dict()
     source = converted.state_dict()

@@ -68,6 +68,14 @@ def save_bundle(
         pretrained_cfg: timm's description of the network; input and preprocessing in it are overruled by `preprocess`.
         preprocess: `Preprocess.as_dict()`.
         extra: further top-level keys of config.json.
+
+    >>> import tempfile, timm
+    >>> from fovea.data.preprocess import Preprocess
+    >>> net, folder = timm.create_model("resnet10t", num_classes=2), tempfile.mkdtemp()
+    >>> save_bundle(folder, model=net, architecture="resnet10t", model_args={}, pretrained_cfg={}, library="timm",
+    ...             classes=["cat", "dog"], class_ids=None, preprocess=Preprocess(input_size=64).as_dict(), extra={})
+    >>> load_bundle(folder).classes
+    ('cat', 'dog')
     """
     folder = Path(folder)
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in _unshared(model).items()})
@@ -99,6 +107,8 @@ def load_bundle(folder: Path | str) -> Bundle:
 
     Raises:
         ModelError: something is missing, damaged, or does not belong together.
+
+    Example: see `save_bundle`.
     """
     folder = Path(folder)
     config, state = read_folder(folder)

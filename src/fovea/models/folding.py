@@ -35,6 +35,11 @@ def fold(model: nn.Module, *, example: Tensor) -> nn.Module:
         convolutions feed more than their BatchNorm comes back as a plain copy.
 
     Source: Jacob et al. 2018, §3.2 (equation 14).
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    >>> folded = fold(net, example=(example := torch.ones(1, 3, 8, 8)))
+    >>> [type(layer).__name__ for layer in folded], torch.allclose(folded(example), net(example), atol=1e-5)
+    (['Conv2d', 'Identity', 'ReLU'], True)
     """
     folded = copy.deepcopy(model).eval()
     with torch.no_grad():
@@ -59,6 +64,13 @@ def unfold(folded: nn.Module, model: nn.Module, *, example: Tensor) -> None:
 
     Each BatchNorm keeps its statistics and its scale, so that they still describe what flows through; the
     convolution's weights are divided by the scale and the shift goes to the BatchNorm's bias.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    >>> folded = fold(net, example=(example := torch.ones(1, 3, 8, 8)))
+    >>> _ = folded[0].weight.data.mul_(2.0)  # as if it had been trained
+    >>> unfold(folded, net, example=example)
+    >>> torch.allclose(net(example), folded(example), atol=1e-4)
+    True
     """
     found = list(pairs(model, example=example))
     target, source = model.state_dict(), folded.state_dict()
