@@ -138,6 +138,7 @@ def test_scores_near_zero_and_one_that_are_cut_as_logits_are_named() -> None:
         lambda scores, labels: print(f"acc {0.1} of the worst class, top-5 acc 0.99"),
         lambda scores, labels: print(f"exact acc {0.0}, balanced accuracy 0.2"),
         lambda scores, labels: print("acc\n0.1"),
+        lambda scores, labels: print(f"val acc {(scores.argmax(1) == labels).mean():.3f}, in 8 bits: val acc 0.4"),
         lambda scores, labels: (print(f"val acc {(scores.argmax(1) == labels).mean():.3f}"), print("rotated acc 0.9")),
     ],
 )

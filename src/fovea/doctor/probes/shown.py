@@ -51,6 +51,10 @@ class _Evaluated:
         of_yes = [_f1_of_yes(self.confusion)] if len(self.confusion) == 2 else []
         return [*of_yes, *f1_of_classes(self.confusion), accuracies[0]]
 
+    def is_right(self, kind: str, value: float) -> bool:
+        """Whether a figure is what it comes to."""
+        return any(abs(figure - value) <= _NEAR for figure in self.figures(kind))
+
     def is_above(self, kind: str, value: float) -> bool:
         """Whether all that it may be said to come to is far above a figure."""
         limit = _FEWER if len(self.confusion) == 2 else _FAR_FEWER
@@ -76,9 +80,13 @@ def wrong_figures(record: Record) -> Iterator[Diagnosis]:
     """Yield an accuracy or F1 that is printed and is not what the scores come to on the images evaluated just then.
 
     Whatever is printed may be an honest figure of another kind: it counts only where it is far below all that are
-    known, or the same multiple of what it should be again and again.
+    known, or the same multiple of what it should be again and again, and where the right one is printed nowhere.
     """
-    for shown, last in _last_figures(record):
+    known = list(_last_figures(record))
+    right = {shown.kind for shown, last in known if any(one.is_right(shown.kind, last[-1][1]) for one in last[-1][0])}
+    for shown, last in known:
+        if shown.kind in right:
+            continue
         pairs = [(one, value) for several, value in last for one in several]
         averaged = any(one.is_mean_of_batches(shown.kind, value) for one, value in pairs)
         below = all(one.is_above(shown.kind, value) for one, value in pairs)
