@@ -1,4 +1,4 @@
-"""The doctor on scripts whose authors had not seen it, in eight hands, broken or sound.
+"""The doctor on scripts whose authors had not seen it, in nine hands, broken or sound.
 
     python bench/doctor_wild.py                 # all; goes on where it stopped
     python bench/doctor_wild.py --hand c        # one hand alone
@@ -31,7 +31,7 @@ from typing import Any
 BENCH = Path(__file__).resolve().parent
 SCRIPTS, OUT = BENCH / "wild", BENCH / "out" / "doctor_wild"
 SHARED = Path(os.environ.get("FOVEA_SHARED", BENCH.parents[1] / "shared"))
-HANDS = ("a", "b", "c", "d", "e", "f", "g", "h")
+HANDS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
 PEERS = BENCH / ".peers-venv" / "bin" / "python"  # which hand g needs
 MOST_S = 600
 
@@ -51,7 +51,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     chosen = [
         script
-        for script in sorted(SCRIPTS.glob("[a-h][0-9]*.py"))
+        for script in sorted(SCRIPTS.glob("[a-i][0-9]*.py"))
         if script.name.startswith(given.hand or "") and script.name.startswith(tuple(given.only))
     ]
     rows = []

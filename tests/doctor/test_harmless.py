@@ -112,3 +112,34 @@ def test_one_network_for_two_views_shares_its_batchnorm_rightly() -> None:
             with torch.no_grad():
                 functional.cross_entropy(model(images[1200:]), labels[1200:])
     assert not alarms(doctor), doctor.text()
+
+
+@pytest.mark.parametrize(("between", "expected"), [(nn.Identity, ["missing-nonlinearity"]), (nn.ReLU, [])])
+def test_batchnorm_between_convolutions_is_no_nonlinearity(between: type[nn.Module], expected: list[str]) -> None:
+    def build() -> nn.Module:
+        layers: list[nn.Module] = []
+        for channels, kernel in ((1, 5), (16, 3), (16, 3)):
+            layers += [nn.Conv2d(channels, 16, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(16), between()]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, CLASSES))
+
+    doctor = watched(Training(build=build, optimizer=optimizer("Adam", lr=2e-3), epochs=1))
+    assert [code for code in alarms(doctor) if code == "missing-nonlinearity"] == expected, doctor.text()
+
+
+def test_training_and_test_images_told_one_after_the_other_are_two_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both are called within one evaluation; each accuracy that is printed is that of its part."""
+    torch.manual_seed(0)
+    images, labels = digits()
+    labels = torch.where(torch.arange(len(labels)) < 1200, labels, (labels + 5) % CLASSES)  # another map in the test
+    model = network()
+    adam = torch.optim.Adam(model.parameters(), lr=2e-3)
+    with Doctor(strict=True) as doctor:
+        for _ in range(3):
+            epoch_by_hand(model, adam, images[:1200], labels[:1200])
+        model.eval()
+        with torch.no_grad():
+            for name, rows in (("resubstitution", slice(0, 1200)), ("test accuracy", slice(1200, None))):
+                right = (model(images[rows]).argmax(1) == labels[rows]).float().mean().item()
+                print(f"{name} {right:.3f}")  # noqa: T201 - what is printed is what this is about
+    assert "test accuracy 0.0" in capsys.readouterr().out
+    assert "metric-wrong" not in alarms(doctor), doctor.text()

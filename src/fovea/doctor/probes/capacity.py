@@ -15,6 +15,7 @@ from fovea.doctor.reading import (
     batches_of,
     label_shares,
     losses_of_steps,
+    main_rounds,
     poor,
     smooth,
     training_loss,
@@ -23,7 +24,7 @@ from fovea.doctor.record import Layer, Network, Record
 
 _WINDOWS = ("Conv2d", "MaxPool2d", "AvgPool2d")
 _NEEDLE_EYE = 2  # channels, through which no more than that many features of a place can pass
-_LITTLE = 0.6  # accuracy in training
+_LITTLE = 0.6  # accuracy
 _FAR_SIGHTED = 0.34  # of the image's side: below it, a mean over places is a bag of small patches
 
 
@@ -41,7 +42,9 @@ def receptive_field(record: Record) -> Iterator[Diagnosis]:
         side = min(batches[0].shape[2:])
         if field < _FAR_SIGHTED * side:
             judged = training_loss(record) is not None and len(record.steps) >= 50
-            weak = poor(record) or (judged and accuracy_of_steps(record, last=20) < 0.6)
+            told = [each.accuracy for each in main_rounds(record, least=100) if each.judged]
+            shares = [accuracy_of_steps(record, last=20), *told[-1:]]
+            weak = poor(record) or (judged and any(share < _LITTLE for share in shares))
             yield Diagnosis(
                 code="receptive-field",
                 confidence=0.75 if weak else 0.5,

@@ -64,7 +64,7 @@ def _linear_pairs(network: Network) -> list[tuple[Layer, Layer]]:
         if layer.kind not in ("Linear", "Conv2d"):
             continue
         source = before.get(layer.name)
-        while source is not None and network.layers[source].kind in _PASSING:
+        while source is not None and network.layers[source].kind in (*_PASSING, *_NORMS):  # these are linear, too
             source = before.get(source)
         if source is not None and network.layers[source].kind == layer.kind:
             pairs.append((network.layers[source], layer))
@@ -77,7 +77,7 @@ def _factorised(first: Layer, second: Layer) -> bool:
         return bool(middle < first.settings["in_features"] and middle < second.settings["out_features"])
     one_by_one = any(_kernel(layer) == 1 for layer in (first, second))
     grouped = first.settings["groups"] > 1 or second.settings["groups"] > 1
-    apart = _kernel_shape(first) != _kernel_shape(second)  # 1x3 before 3x1
+    apart = any(min(_kernel_shape(layer)) == 1 for layer in (first, second))  # 1x3 before 3x1
     return one_by_one or grouped or apart
 
 

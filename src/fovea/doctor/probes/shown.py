@@ -14,6 +14,7 @@ from fovea.doctor.reading import accuracy_of_steps, answers_of_batches, confusio
 from fovea.doctor.record import Record, Round, Shown
 
 _LEAST_IMAGES = 40
+_FEW_PARTS = 4  # calls of a network, each of which may be all images of a kind
 _LAST = 3  # figures of a line that have to agree
 _NEAR = 0.02  # what rounding, and images that were left out, may make
 _FEWER = 0.1  # F1, yes or no: by how much what is printed may stay below what the scores come to
@@ -46,8 +47,9 @@ class _Evaluated:
     def figures(self, kind: str) -> list[float]:
         """Return what it may be said to come to, first the usual figure."""
         accuracies = shares_told(self.confusion)
-        if kind == "accuracy":
-            return list(accuracies)
+        if kind == "accuracy":  # without loaders, training images may be told in one part and others in the next
+            parts = [right / images for right, images in self.parts if images >= _LEAST_IMAGES]
+            return [*accuracies, *(parts if 1 < len(self.parts) <= _FEW_PARTS else [])]
         of_yes = [_f1_of_yes(self.confusion)] if len(self.confusion) == 2 else []
         return [*of_yes, *f1_of_classes(self.confusion), accuracies[0]]
 
