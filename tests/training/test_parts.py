@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fovea.core.errors import UnknownName
 from fovea.core.recipe import TrainRecipe
 from fovea.training.ema import Ema
 from fovea.training.objective import build_objective, class_weights
 from fovea.training.optimisers import OPTIMISERS, build_optimiser, parameter_groups, peak_lr
-from fovea.training.planning import MOST_EPOCHS, MOST_SCRATCH_EPOCHS, plan_epochs, plan_tail
+from fovea.training.planning import MOST_EPOCHS, MOST_SCRATCH_EPOCHS, measure_step_s, plan_epochs, plan_tail
 from fovea.training.sampling import batch_count, epoch_batches
 from fovea.training.schedules import SCHEDULES, lr_factor
 
@@ -178,3 +179,25 @@ def test_the_deepest_cut_with_enough_views_is_planned() -> None:
 def test_the_catalogue_of_schedules_and_optimisers_is_the_one_promised() -> None:
     assert SCHEDULES.names() == ("constant", "cosine", "one_cycle", "step")
     assert OPTIMISERS.names() == ("adadelta", "adagrad", "adam", "adamw", "rmsprop", "sgd")
+
+
+class Hindered(nn.Linear):
+    """Takes so many seconds for each of its calls, as on a machine that others use."""
+
+    def __init__(self, *pauses_s: float) -> None:
+        super().__init__(2, 2)
+        self.pauses_s = list(pauses_s)
+
+    def __deepcopy__(self, memo: object) -> Hindered:
+        return self  # so that the test sees how often it was called
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(self.pauses_s.pop(0))
+        return super().forward(x)
+
+
+def test_the_quickest_step_counts_and_slow_ones_are_not_repeated() -> None:
+    quick = Hindered(0.3, 0.2, 0.2, 0.0, 0.2, 0.2)
+    assert measure_step_s(quick, torch.ones(1, 2)) < 0.15
+    slow = Hindered(0.0, 0.6, 0.0)
+    assert measure_step_s(slow, torch.ones(1, 2)) >= 0.6 and slow.pauses_s == [0.0]

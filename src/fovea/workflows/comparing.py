@@ -167,7 +167,7 @@ def step_cost_s(recipe: Recipe, fabric: Fabric) -> float | None:
     side = int(recipe.data.input_size or loaded.pretrained_cfg["input_size"][-1])
     images = noise_images(side, batch=min(MEASURED_BATCH, recipe.train.batch_size))
     model = loaded.model.to(fabric.device).to(memory_format=torch.channels_last)
-    return measure_step_s(model, fabric.to_device(images), steps=3)
+    return measure_step_s(model, fabric.to_device(images), steps=3, most_s=30.0)
 
 
 def _name(settings: Mapping[str, Any]) -> str:
