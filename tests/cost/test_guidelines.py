@@ -108,3 +108,7 @@ def test_judging_runs_on_networks_without_data(on_meta: Build) -> None:
     net = on_meta("mobilenetv3_small_050")
     assert {"many-groups", "element-wise"} <= found_in(net, 1, 3, 96, 96).keys()
     assert all(parameter.device == torch.device("meta") for parameter in net.parameters())
+
+
+def test_a_network_that_moves_nothing_has_no_findings() -> None:
+    assert judge(count(nn.Identity(), (1, 3, 8, 8))) == []

@@ -230,3 +230,14 @@ def test_a_closed_port_and_a_silent_server_fail_fast(monkeypatch: pytest.MonkeyP
 def test_numbers_that_no_network_can_have_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fovea.models.create("lenet5", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "dropped"),
+    [("alexnet", ["classifier.0", "classifier.3"]), ("torchvision/googlenet", ["dropout"]), ("vit_b_16", [])],
+)
+def test_a_drop_rate_is_that_before_the_classifier_alone(name: str, dropped: list[str]) -> None:
+    model = create(name, classes=3, weights=None, from_scratch=True, drop_rate=0.9).model
+    assert [
+        path for path, layer in model.named_modules() if isinstance(layer, torch.nn.Dropout) and layer.p == 0.9
+    ] == dropped
