@@ -114,7 +114,7 @@ def measure_peak(model: nn.Module, shape: Sequence[int]) -> Peak:
                 optimiser.zero_grad(set_to_none=True)
                 _differentiate(network, images)
                 optimiser.step()
-    except (ValueError, RuntimeError):
+    except ValueError:
         return Peak(inference, None)
     return Peak(inference, held + _most_allocated(watched))
 
@@ -138,7 +138,7 @@ def _predicted_training(model: nn.Module, shape: Sequence[int]) -> int | None:
             return None
         try:
             _differentiate(twin, images)
-        except (ValueError, RuntimeError):  # BatchNorm refuses to judge one value; not all that runs has gradients
+        except ValueError:  # BatchNorm refuses to judge the spread of one value; not all that runs has gradients
             return None
         largest = max(trainable, key=torch.Tensor.numel)
         ledger.holds([torch.empty_like(largest) for _ in range(_STEP_COPIES)])
@@ -165,11 +165,21 @@ def _reordered_bytes(call: Call) -> int:
 
 
 def _differentiate(network: nn.Module, images: Tensor) -> None:
-    """Compute gradients of some loss: which one it is makes no difference to memory."""
+    """Compute gradients of some loss: which one it is makes no difference to memory.
+
+    Raises:
+        ValueError: there is nothing to compute gradients of, or an operator has none.
+    """
     outputs = [leaf for leaf in tree_leaves(network(images)) if isinstance(leaf, Tensor) and leaf.requires_grad]
     if not outputs:
         raise ValueError("no output has a gradient")
-    torch.stack([output.square().mean() for output in outputs]).sum().backward()
+    loss = torch.stack([output.square().mean() for output in outputs]).sum()
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        if "backward" not in str(error):  # such as too little memory, which is another matter
+            raise
+        raise ValueError(str(error)) from error
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:

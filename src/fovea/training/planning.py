@@ -31,8 +31,7 @@ def measure_step_s(module: nn.Module, inputs: torch.Tensor, *, steps: int = 5, m
     Runs on a copy: no weight, statistic or gradient of `module` changes.
 
     Args:
-        steps: that are measured; the quickest counts, since on a busy machine a single one may take a hundred times as
-            long.
+        steps: that are measured; the quickest counts, since on a busy machine a single one may take many times as long.
         most_s: after which no further one is begun.
     """
     trial = copy.deepcopy(module).train()

@@ -75,8 +75,8 @@ def normalised_twice(record: Record) -> Iterator[Diagnosis]:
     twice = width > 2.2 and lowest < -4 and middle < -0.8
     offset = width < 0.1 and abs(middle) > 8 * width and highest < 0.3
     if divided or twice or offset:
-        ones, others = _channels(evaluated) if (evaluated := batches_of(record, "eval")) else (mean, std)
-        in_both = float(others.mean()) < 0.1 and abs(float(ones.mean())) > 8 * float(others.mean())
+        other, other_std = _channels(batches_of(record, "eval") or train)
+        in_both = float(other_std.mean()) < 0.1 and abs(float(other.mean())) > 8 * float(other_std.mean())
         yield Diagnosis(
             code="normalised-twice",
             confidence=0.92 if offset and in_both else 0.9 if divided or twice else 0.7,
